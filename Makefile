@@ -1,0 +1,35 @@
+# What a person or CI does here; `make help` lists it.
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that is Python 3.11 to 3.13; PYTHON=... chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+.PHONY: setup
+setup: $(VENV)/.installed ## the environment in .venv, exactly as pinned
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "im-bench needs Python 3.11, 3.12 or 3.13; make setup PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: setup ## the whole study on the toy world: 5 cells, 21 benchmarks, a table; minutes on two cores
+	$(BIN)/im-bench sweep demo
+
+.PHONY: test
+test: setup ## every test
+	$(BIN)/pytest
+
+.PHONY: check
+check: setup ## format, lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports

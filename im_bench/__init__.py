@@ -1,0 +1,1 @@
+"""im-bench: on which tokens should the loss of instruction tuning be?"""

@@ -1,0 +1,182 @@
+"""Every external file: where it comes from, what it must be, and how it gets here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from im_bench.config import Dataset, UserError
+
+FASTCHAT = "https://raw.githubusercontent.com/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/fastchat/llm_judge/data"
+ALPACA_EVAL = (
+    "https://raw.githubusercontent.com/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20/results"
+)
+
+log = logging.getLogger(__name__)
+
+
+class Asset(NamedTuple):
+    """A file of a judged benchmark."""
+
+    address: str
+    sha256: str | None
+    patterns: tuple[str, ...]
+    """Where it is in a folder given as paths.assets; ours first, then names that upstream uses."""
+
+
+ASSETS = {
+    "mt_bench/question": Asset(
+        f"{FASTCHAT}/mt_bench/question.jsonl",
+        "119565adbab82227089cefdb44c8d7e2cf04dc0a0ec233634c82e7d4e2a944f7",
+        ("mt_bench/question.jsonl",),
+    ),
+    "mt_bench/judge_prompts": Asset(
+        f"{FASTCHAT}/judge_prompts.jsonl",
+        "fd283293406d024f44c174b094ef48031d0687a4682fd3a56b29b138f80281b6",
+        ("mt_bench/judge_prompts.jsonl", "judge_prompts.jsonl"),
+    ),
+    "mt_bench/reference_answer": Asset(
+        f"{FASTCHAT}/mt_bench/reference_answer/gpt-4.jsonl",
+        "f957a5bc977badb66885ec970e6cd08527845780313f0995764260e5777b9b3f",
+        (
+            "mt_bench/reference_answer.jsonl",
+            "mt_bench/reference_answer_gpt-4.jsonl",
+            "mt_bench/reference_answer/gpt-4.jsonl",
+        ),
+    ),
+    # What the 1.0 judge compared with is only on the hub; the repository has another sample of it.
+    "alpaca_eval/reference_outputs_v1": Asset(
+        "https://huggingface.co/datasets/tatsu-lab/alpaca_eval/resolve/main/alpaca_eval.json",
+        None,
+        ("alpaca_eval/reference_outputs_v1.json*", "alpaca_eval/reference_outputs/*davinci_003.json*"),
+    ),
+    "alpaca_eval/reference_outputs_v2": Asset(
+        f"{ALPACA_EVAL}/gpt4_1106_preview/model_outputs.json",
+        None,
+        ("alpaca_eval/reference_outputs_v2.json*", "alpaca_eval/reference_outputs/gpt4_1106_preview.json*"),
+    ),
+}
+
+
+def find_asset(name: str, folder: str | None, cache: Path) -> Path:
+    """The local file of an asset: from `folder` (paths.assets) or, without one, fetched into `cache`.
+
+    Raises:
+        UserError: when the folder lacks it, or it cannot be fetched, or its content is not what it must be.
+    """
+    asset = ASSETS[name]
+    if folder is None:
+        suffix = Path(asset.address).suffix
+        return fetch(
+            asset.address, cache / f"{name}{suffix}", asset.sha256, remedy="paths.assets=FOLDER can serve it"
+        )
+    if not Path(folder).is_dir():
+        raise UserError(f"paths.assets={folder}: there is no such folder")
+    for pattern in asset.patterns:
+        found = sorted(Path(folder).glob(pattern))
+        if found:
+            return found[0]
+    raise UserError(f"paths.assets={folder}: the folder lacks {asset.patterns[0]}")
+
+
+def dataset_file(dataset: Dataset, cache: Path) -> Path:
+    """The local file of a dataset, its sha256 checked where it is known.
+
+    Raises:
+        UserError: when it is missing, cannot be fetched, or is another file than it must be.
+    """
+    if dataset.path is None:
+        assert dataset.address is not None
+        name = Path(dataset.address).name
+        return fetch(
+            dataset.address,
+            cache / "datasets" / name,
+            dataset.sha256,
+            remedy="dataset.path=FILE can serve a local copy",
+        )
+    path = Path(dataset.path)
+    if not path.is_file():
+        raise UserError(f"dataset.path={path}: there is no such file")
+    _check(path, dataset.sha256, f"dataset.path={path}")
+    return path
+
+
+def fetch(address: str, to: Path, sha256: str | None, *, remedy: str) -> Path:
+    """Download a file unless it is there; written by rename, so that a file that exists is whole."""
+    if not to.exists():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        draft = to.with_name(f"{to.name}.draft")
+        log.info("fetching %s", address)
+        try:
+            with urllib.request.urlopen(address, timeout=60) as response, draft.open("wb") as file:
+                while block := response.read(1 << 20):
+                    file.write(block)
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            reason = getattr(error, "reason", error)
+            raise UserError(
+                f"{address}: could not be fetched ({reason}). Without network, {remedy}"
+            ) from None
+        _check(draft, sha256, address)
+        draft.replace(to)
+    _check(to, sha256, str(to))
+    return to
+
+
+def _check(path: Path, sha256: str | None, what: str) -> None:
+    found = file_sha256(path)
+    if sha256 is not None and found != sha256:
+        raise UserError(
+            f"{what}: sha256 is {found}, but must be {sha256}; it is not the file that was published"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex; remembered while the file does not change."""
+    stat = path.stat()
+    return _sha256(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _sha256(path: Path, mtime: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path, patterns: tuple[str, ...] = ("**/*",)) -> str:
+    """sha256 over the names and contents of a folder's files; where the folder lies does not matter."""
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    listing = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def benchmark_data_sha256(benchmark: str, datasets: tuple[str, ...], hub: str | None) -> str:
+    """What of a benchmark's data enters a key: `official` for the hub's, else the content of the folder's.
+
+    Args:
+        datasets: `org/name`, or `org/name:config,config`.
+        hub: a folder in hub layout, or None.
+
+    Raises:
+        UserError: when the folder lacks a dataset or a config of it.
+    """
+    if hub is None:
+        return "official"
+    parts = []
+    for dataset in datasets:
+        name, _, configs = dataset.partition(":")
+        folder = Path(hub) / name
+        for place in [folder / config for config in configs.split(",")]:
+            if not place.is_dir():
+                raise UserError(
+                    f"benchmark={benchmark}: paths.hub={hub} has no data for it ({place} is missing); "
+                    f"leave it out with ~benchmark.{benchmark}"
+                )
+        patterns = tuple(f"{config}/**/*" for config in configs.split(",")) if configs else ("**/*",)
+        parts.append(folder_sha256(folder, patterns))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

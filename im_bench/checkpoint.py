@@ -1,0 +1,105 @@
+"""Checkpoints: weights with the tokenizer, chat template and generation config that go with them."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from im_bench.config import Runtime, UserError
+
+disable_progress_bar()
+
+# From malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+WEIGHTS = ("*.safetensors", "*.bin")
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+class Checkpoint(NamedTuple):
+    """Where the parts of a model are. An untrained model has a tokenizer of ours, with the template."""
+
+    weights: str
+    """A folder, or a hub id."""
+    revision: str | None
+    tokenizer: Path
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Refuse a folder that no model can be loaded from.
+
+    Raises:
+        UserError: naming `key`, the folder and the missing file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{key}={folder}: there is no such folder")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{key}={folder}: there is no config.json, so this is no model folder")
+    if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+        raise UserError(f"{key}={folder}: there are no weights (*.safetensors or *.bin)")
+    if not any((folder / name).is_file() for name in TOKENIZER):
+        raise UserError(f"{key}={folder}: there is no tokenizer (tokenizer.json or tokenizer.model)")
+
+
+def load_tokenizer(place: str | Path, revision: str | None = None) -> PreTrainedTokenizerFast:
+    """A fast tokenizer: parts of tokens need its character offsets."""
+    tokenizer = _loaded(AutoTokenizer, place, revision)
+    if not tokenizer.is_fast:
+        raise UserError(f"{place}: this tokenizer has no fast version, and character offsets need one")
+    if tokenizer.eos_token is None:
+        raise UserError(f"{place}: this tokenizer has no end token, so a model could not learn to stop")
+    return tokenizer
+
+
+def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | str) -> PreTrainedModel:
+    """The model on the CPU, in `dtype` (`auto`: as it was saved)."""
+    return _loaded(AutoModelForCausalLM, checkpoint.weights, checkpoint.revision, dtype=dtype)
+
+
+def place(model: PreTrainedModel, runtime: Runtime) -> None:
+    """Move a model to the runtime's device and set the process up for it."""
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
+    if runtime.device == "cuda":
+        model.to(torch.device("cuda"))  # type: ignore[arg-type]  # its wrapper hides the signature
+    elif sys.platform == "linux":
+        # glibc gives each large buffer back to the system and asks again: half of a small model's time.
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def _loaded(auto: Any, place: str | Path, revision: str | None, **options: Any) -> Any:
+    try:
+        return auto.from_pretrained(str(place), revision=revision, trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{place}: could not be loaded ({first}). "
+            "Without network, a local folder can serve: model=local model.path=FOLDER"
+        ) from error
+
+
+def save(out: Path, model: PreTrainedModel | None, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write a checkpoint; without a model, the tokenizer and generation config alone."""
+    tokenizer.save_pretrained(out)
+    generation = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+    )
+    if model is not None:
+        model.generation_config = generation
+        model.save_pretrained(out)
+    generation.save_pretrained(out)

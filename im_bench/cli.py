@@ -1,0 +1,248 @@
+"""The commands. The only module that knows Hydra: words become composed configs, and configs runs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import itertools
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import rich
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig  # noqa: TID251  # the type of what Hydra composes
+
+from im_bench.config import Run, UserError, load_yaml, validated
+from im_bench.progress import Progress
+
+PACKAGE = Path(__file__).parent
+# In an installed wheel the two folders are in the package; in a clone they are beside it.
+ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent
+CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
+log = logging.getLogger("im_bench")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 when a cell failed, 2 when the user can mend it, 130 when interrupted."""
+    # lm-eval's own bars, one per request type and task, would fight ours for the terminal.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    options = _parser().parse_args(_intermixed(sys.argv[1:] if arguments is None else list(arguments)))
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log.setLevel(logging.INFO)
+    try:
+        return int(options.command(options))
+    except UserError as error:
+        if options.debug:
+            raise
+        print(f"im-bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nim-bench: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def run(options: argparse.Namespace) -> int:
+    """One cell, or with --multirun an unnamed grid."""
+    if options.multirun:
+        return _run_cells(None, sweep_runs("config", CONF, options.overrides), options)
+    return _run_cells(None, [compose_run("config", CONF, options.overrides)], options)
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Every cell of a sweep file, then its tables and figures."""
+    name, folder = _sweep_file(options.name)
+    return _run_cells(name, sweep_runs(name, folder, options.overrides), options)
+
+
+def report(options: argparse.Namespace) -> int:
+    """The tables and figures of a sweep from the ledger; nothing is run."""
+    name, folder = _sweep_file(options.name)
+    first = sweep_runs(name, folder, options.overrides)[0]
+    _report(name, first, options)
+    return 0
+
+
+def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespace) -> int:
+    from im_bench.pipeline import grid_name, plan_sweep, run_sweep
+
+    cells = plan_sweep(runs)
+    name = name or grid_name(cells)
+    with Progress() as progress:
+        failures = run_sweep(name, cells, progress)
+    _report(name, runs[0], options)
+    for failure in failures:
+        print(f"failed: {failure.error}", file=sys.stderr)
+    if not failures:
+        return 0
+    print(f"{len(failures)} of the steps failed; the same command tries them again", file=sys.stderr)
+    return 2 if all(isinstance(failure.error, UserError) for failure in failures) else 1
+
+
+def _report(name: str, run: Run, options: argparse.Namespace) -> None:
+    from im_bench.report import formats
+    from im_bench.report import report as write_report
+    from im_bench.report.collect import read_ledger
+
+    results = run.paths.results
+    table = write_report(results, name, run.report)
+    if options.json:
+        print(json.dumps([asdict(row) for row in read_ledger(results / "scores.jsonl") if row.sweep == name]))
+        return
+    rich.print(formats.to_terminal(table))
+    print(f"\n{results / 'tables' / name}.{{md,tex,csv}}  {results / 'figures' / name}.{{pdf,png}}")
+
+
+# --- composing ---
+
+
+def compose_run(name: str, folder: Path, overrides: Sequence[str]) -> Run:
+    """One cell from the primary config `name` of `folder`.
+
+    Raises:
+        UserError: an unknown group option or key (with the nearest one), or a value out of its range.
+    """
+    return validated(_compose(name, folder, overrides))
+
+
+def sweep_runs(name: str, folder: Path, overrides: Sequence[str]) -> list[Run]:
+    """The product of a sweep file's axes; an axis on the command line takes the place of the file's."""
+    given = [(override, text) for override, text in zip(_parsed(overrides), overrides, strict=True)]
+    swept = {override.key_or_group: override for override, _ in given if override.is_sweep_override()}
+    fixed = {override.key_or_group: text for override, text in given if not override.is_sweep_override()}
+    axes = {
+        override.key_or_group: override
+        for override in _parsed(_params(name, folder))
+        if override.key_or_group not in fixed
+    }
+    choices = [list(_choices(override)) for override in (axes | swept).values()]
+    return [compose_run(name, folder, [*fixed.values(), *cell]) for cell in itertools.product(*choices)]
+
+
+def _params(name: str, folder: Path) -> list[str]:
+    values = load_yaml(folder / f"{name}.yaml") if (folder / f"{name}.yaml").exists() else {}
+    params = values.get("hydra", {}).get("sweeper", {}).get("params", {})
+    return [f"{key}={value}" for key, value in params.items()]
+
+
+def _choices(override: Override) -> Iterator[str]:
+    if not override.is_sweep_override():
+        yield override.input_line or ""
+        return
+    for value in override.sweep_string_iterator():
+        yield f"{override.get_key_element()}={value}"
+
+
+def _compose(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
+    try:
+        with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+            return compose(name, overrides=[f"hydra.searchpath=[file://{CONF.resolve()}]", *overrides])
+    except HydraException as error:
+        raise UserError(_sentence(error, overrides)) from error
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(
+            f"{str(error).splitlines()[0]}; an override is KEY=VALUE, e.g. loss=im or train.epochs=3"
+        ) from error
+
+
+def _sentence(error: HydraException, overrides: Sequence[str]) -> str:
+    """Hydra's refusal in the user's words, with the nearest name that would have been right."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
+        return f"{group}={option}: there is no such {group}{_nearest(option, error.options or [])}"
+    text = str(error)
+    key = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", text)
+    if key:
+        return f"{key[1]}: there is no such key{_nearest(key[1], _keys())}"
+    return text.splitlines()[0]
+
+
+def _nearest(word: str, options: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    return (
+        f"; did you mean {close[0]}?"
+        if close
+        else f"; there are {', '.join(sorted(options))}"
+        if options
+        else ""
+    )
+
+
+def _keys() -> list[str]:
+    """Every group, and every dotted key of the default config."""
+    values = load_yaml(CONF / "config.yaml")
+    keys = [path.name for path in CONF.iterdir() if path.is_dir()] + [
+        key for key in values if key != "defaults"
+    ]
+    for group in (
+        "loss/it",
+        "train/paper",
+        "subset/full",
+        "runtime/cpu",
+        "dataset/local",
+        "model/local",
+        "paths/default",
+    ):
+        keys += [f"{group.partition('/')[0]}.{key}" for key in load_yaml(CONF / f"{group}.yaml")]
+    return keys
+
+
+def _sweep_file(name: str) -> tuple[str, Path]:
+    """The name and folder of a sweep: one of ours, or the path of a YAML file."""
+    path = Path(name)
+    if path.suffix == ".yaml" and path.is_file():
+        return path.stem, path.parent
+    known = [file.stem for file in SWEEPS.glob("*.yaml")]
+    if name not in known:
+        raise UserError(f"there is no sweep {name}{_nearest(name, known)} (or give the path of a YAML file)")
+    return name, SWEEPS
+
+
+# --- words ---
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="im-bench", description="On which tokens should the loss of instruction tuning be?"
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    overrides = "Hydra overrides, e.g. loss=im seed=1"
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--json", action="store_true", help="print the scores as JSON instead of the table")
+    every.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    one = commands.add_parser(
+        "run", parents=[every], help="one cell, e.g. im-bench run model=llama2_7b dataset=lima loss=im"
+    )
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
+    one.add_argument(
+        "--multirun", "-m", action="store_true", help="every combination of comma-separated values"
+    )
+    one.set_defaults(command=run)
+    for name, command, help_ in (
+        ("sweep", sweep, "every cell of sweeps/NAME.yaml, then its tables and figures"),
+        ("report", report, "the tables and figures of a sweep, from its scores"),
+    ):
+        many = commands.add_parser(name, help=help_, parents=[every])
+        many.add_argument("name", metavar="NAME", help="a file of sweeps/, or the path of one of your own")
+        many.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
+        many.set_defaults(command=command)
+    return parser
+
+
+def _intermixed(arguments: list[str]) -> list[str]:
+    """Options may stand anywhere: the command first, then options, then its name and overrides."""
+    options = [word for word in arguments[1:] if word.startswith("-")]
+    return [*arguments[:1], *options, *(word for word in arguments[1:] if not word.startswith("-"))]

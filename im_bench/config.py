@@ -1,0 +1,398 @@
+"""The shapes of everything in conf/, and what of it is identity.
+
+A composed config is text until `validated` turns it into one frozen `Run`; below that line there are
+attributes only. Values live in YAML, shapes live here. Two halves are kept apart by type: what a step
+*computes* (the `*Identity` classes, which are hashed) and where or how it *runs* (`Runtime`, `Paths`,
+`Tracker`, which are not and cannot be).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class UserError(ValueError):
+    """Something the user can mend; the message names the key, or the file and row, and the remedy."""
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- identity: a value belongs here if and only if changing it should change a number in the table ---
+
+
+class Model(Frozen):
+    """The base model of a cell."""
+
+    name: str
+    """The word in tables, e.g. `llama2_7b`."""
+    source: Literal["toy", "hub", "local"]
+    chat_template: str
+    """`tulu`, `own` (the tokenizer's), or the path of a Jinja file."""
+    id: str | None = None
+    """Hub id, with `source: hub`."""
+    revision: str | None = None
+    """Hub commit; pinned for every model in conf/."""
+    path: str | None = None
+    """A folder with weights and tokenizer, with `source: local`."""
+
+    @model_validator(mode="after")
+    def source_has_its_place(self) -> Self:
+        if self.source == "hub" and not self.id:
+            raise ValueError("model.id: a hub model needs its hub id")
+        if self.source == "local" and not self.path:
+            raise ValueError("model.path: give the folder of the model, e.g. model=local model.path=FOLDER")
+        return self
+
+
+class Dataset(Frozen):
+    """A set of conversations. What enters a key is the sha256 of the file, not how it is reached."""
+
+    name: str
+    source: Literal["toy", "address", "local"]
+    format: Literal["auto", "messages", "prompt_completion", "alpaca"]
+    path: str | None
+    """A local file; for a published dataset, a local copy of it."""
+    address: str | None = None
+    sha256: str | None = None
+    """Of the file's bytes; checked on every use where it is known."""
+    num_examples: Count | None = None
+    licence: str | None = None
+    allow_empty_output: bool = False
+    """Whether an empty output is a row like any other (the model learns to stop at once) or an error."""
+
+    @model_validator(mode="after")
+    def source_has_its_place(self) -> Self:
+        if self.source == "local" and not self.path:
+            raise ValueError("dataset.path: give the file, e.g. dataset=local dataset.path=FILE.jsonl")
+        if self.source == "address" and not (self.address or self.path):
+            raise ValueError(
+                "dataset.address: a published dataset needs its address, or dataset.path a local copy"
+            )
+        return self
+
+
+class Subset(Frozen):
+    """Which conversations of the dataset are used."""
+
+    name: Literal["full", "first", "random"]
+    size: Count | None
+    """How many conversations; none with `full`."""
+
+    @model_validator(mode="after")
+    def size_goes_with_a_choice(self) -> Self:
+        if self.name == "full" and self.size is not None:
+            raise ValueError(
+                f"subset.size={self.size} has no meaning with subset=full; use subset=first or subset=random"
+            )
+        if self.name != "full" and self.size is None:
+            raise ValueError(f"subset.size: subset={self.name} needs a size, e.g. subset.size=1000")
+        return self
+
+
+class Loss(Frozen):
+    """A point in the loss space: the loss of a token is its weight times its negative log-likelihood."""
+
+    name: str
+    """A label for tables; not part of the key."""
+    prompt_weight: Fraction
+    """Weight of an instruction or system token: 0 is IT, 1 is IM, between is prompt-loss weighting."""
+    output_weight: Fraction
+    """Weight of an output or end-of-turn token."""
+    template_weight: Fraction
+    """Weight of role markers and separators; 0 in Eq. 4 of the paper."""
+    average: Literal["example", "token", "nonzero", "output"]
+    """What the weighted sum of an optimiser step is divided by; see data/batching.py."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything carries loss; `none`, the base model as it is, has all weights zero."""
+        return max(self.prompt_weight, self.output_weight, self.template_weight) > 0
+
+    @model_validator(mode="after")
+    def only_none_has_no_weight(self) -> Self:
+        if self.trains == (self.name == "none"):
+            raise ValueError(
+                f"loss={self.name}: prompt_weight={self.prompt_weight:g}, output_weight={self.output_weight:g}, "
+                f"template_weight={self.template_weight:g}; all weights are zero in loss=none and nowhere else"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def output_average_needs_output_weight(self) -> Self:
+        if self.trains and self.average == "output" and self.output_weight == 0:
+            raise ValueError(
+                "loss.average=output divides by the output tokens, so loss.output_weight must be above 0"
+            )
+        return self
+
+
+class Train(Frozen):
+    """Everything of the optimisation that changes the weights it ends in."""
+
+    epochs: Count
+    global_batch: Count
+    """Conversations in one optimiser step, however they are split over micro-batches."""
+    max_tokens: Annotated[int, Field(ge=8)]
+    """Longer conversations are cut on the right."""
+    learning_rate: Positive
+    warmup_ratio: Fraction
+    schedule: Literal["linear", "cosine", "constant"]
+    weight_decay: Annotated[float, Field(ge=0)]
+    beta1: Fraction
+    beta2: Fraction
+    epsilon: Positive
+    max_grad_norm: Annotated[float, Field(ge=0)]
+    """Gradient clipping; 0 is none."""
+    precision: Literal["fp32", "bf16"]
+
+
+class Harness(Frozen):
+    """One benchmark of lm-evaluation-harness; its tasks and metric are in evaluation/benchmarks.py."""
+
+    runner: Literal["harness"]
+    shots: Annotated[int, Field(ge=0)] | None
+    """Examples in the prompt; null keeps what the task itself says."""
+
+
+class HumanEval(Frozen):
+    """Programs written by the model, run in the sandbox."""
+
+    runner: Literal["humaneval"]
+    samples: Count
+    """Programs per problem and temperature."""
+    temperatures: tuple[Annotated[float, Field(ge=0, le=2)], ...]
+    """The first is the score; the `published` reading takes the best of all."""
+    top_p: Fraction
+    max_new_tokens: Count
+
+
+class MTBench(Frozen):
+    """Two-turn questions, graded 1 to 10 by the judge."""
+
+    runner: Literal["mt_bench"]
+    max_new_tokens: Count
+    """Per turn."""
+
+
+class AlpacaEval(Frozen):
+    """Win rate against the reference model of AlpacaEval 1.0 or 2.0, by the judge."""
+
+    runner: Literal["alpaca_eval"]
+    version: Literal[1, 2]
+    max_new_tokens: Count
+
+
+Benchmark = Annotated[Harness | HumanEval | MTBench | AlpacaEval, Field(discriminator="runner")]
+
+
+class JudgeIdentity(Frozen):
+    """What of a judge changes its verdicts."""
+
+    kind: Literal["overlap", "openai"]
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2)]
+
+
+class Judge(Frozen):
+    """Who compares and grades answers."""
+
+    name: str
+    """The judge's name in tables."""
+    kind: Literal["overlap", "openai"]
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    base_url: str | None
+    """Any OpenAI-compatible endpoint; null is the SDK's default."""
+    api_key_env: str | None
+    """Name of the environment variable that holds the key; the key itself is never in a config."""
+    concurrency: Count
+    timeout_seconds: Positive
+
+    @property
+    def identity(self) -> JudgeIdentity:
+        return JudgeIdentity(kind=self.kind, model=self.model, temperature=self.temperature)
+
+
+class BaseIdentity(Frozen):
+    """An untrained checkpoint. `sha256` is of a local folder's content or the toy corpus, `template_sha256` of the Jinja text."""
+
+    source: Literal["toy", "hub", "local"]
+    template_sha256: str
+    id: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    seed: int | None = None
+
+
+class LossIdentity(Frozen):
+    """The dials of a loss without its label, so that two names of one point share their training."""
+
+    prompt_weight: float
+    output_weight: float
+    template_weight: float
+    average: str
+
+
+class TrainIdentity(Frozen):
+    """A trained checkpoint; the base model is the step it needs."""
+
+    dataset_sha256: str
+    subset: Subset
+    loss: LossIdentity
+    train: Train
+    seed: int
+
+
+class HarnessIdentity(Frozen):
+    """One benchmark's scores of one checkpoint. `data_sha256` is `official` for the hub's own data."""
+
+    benchmark: str
+    benchmark_version: int
+    shots: int | None
+    limit: int | None
+    data_sha256: str
+
+
+class HumanEvalIdentity(Frozen):
+    """HumanEval's score of one checkpoint."""
+
+    spec: HumanEval
+    limit: int | None
+    data_sha256: str
+    seed: int
+
+
+class AnswersIdentity(Frozen):
+    """What one checkpoint answered to a set of questions, whoever judges them later."""
+
+    questions: Literal["mt_bench", "alpaca_eval"]
+    questions_sha256: str
+    max_new_tokens: int
+    limit: int | None
+    seed: int
+
+
+class VerdictsIdentity(Frozen):
+    """What one judge said of one set of answers. The assets are references and prompts, by name."""
+
+    benchmark: str
+    benchmark_version: int
+    judge: JudgeIdentity
+    assets_sha256: dict[str, str]
+    seed: int
+
+
+# --- execution: none of this reaches a key ---
+
+
+class Runtime(Frozen):
+    """The machine."""
+
+    device: Literal["cpu", "cuda"]
+    micro_batch_tokens: Count
+    """Most tokens, padding included, that one forward pass of training holds."""
+    save_steps: Count
+    """Optimiser steps between two saved training states, from which an interrupted training goes on."""
+    eval_batch_size: Count
+    threads: Count | None
+    """CPU threads of torch; null leaves torch's choice."""
+
+
+class Tracker(Frozen):
+    """Where runs are followed, besides the JSON lines that are always written."""
+
+    kind: Literal["none", "wandb"]
+    project: str | None
+    entity: str | None
+
+
+class Paths(Frozen):
+    """Where things are."""
+
+    results: Path
+    hub: str | None
+    """Benchmark data: null is the hub, `toy` the toy world's, else a folder in hub layout."""
+    assets: str | None
+    """MT-Bench and AlpacaEval files: null fetches the official ones, `toy`, or a folder that has them."""
+    cache: Path
+    """Fetched files."""
+
+
+class Report(Frozen):
+    """How the table reads the scores."""
+
+    baseline: str
+    """The loss that differences are to."""
+    reading: Literal["corrected", "published"]
+
+
+class Run(Frozen):
+    """One cell as composed: what to compute, and where."""
+
+    model: Model
+    dataset: Dataset
+    subset: Subset
+    loss: Loss
+    train: Train
+    benchmark: dict[str, Benchmark]
+    judge: Judge
+    seed: int
+    limit: Count | None
+    """At most so many items of every task; null is all."""
+    runtime: Runtime
+    tracker: Tracker
+    paths: Paths
+    report: Report
+
+    @model_validator(mode="after")
+    def something_is_measured(self) -> Self:
+        if not self.benchmark:
+            raise ValueError(
+                "benchmark: at least one is needed, e.g. benchmark=all or benchmark=[piqa,mt_bench]"
+            )
+        return self
+
+
+def validated(cfg: DictConfig) -> Run:
+    """The one place where a composed config becomes a `Run`.
+
+    Raises:
+        UserError: naming every key that is missing, unknown or out of its range.
+    """
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]  # a dict at the top
+    except MissingMandatoryValue as error:
+        key = error.full_key or str(error)
+        raise UserError(f"{key}: a value is needed, e.g. {key}=VALUE") from None
+    try:
+        return Run.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _sentence(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message
+    # pydantic puts the discriminator's value into the path of a union; it is no key of the user's.
+    words = [str(word) for word in problem["loc"] if word not in ("harness", "humaneval")]
+    key = ".".join(words)
+    return f"{key}={problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as plain values, interpolations unresolved."""
+    return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]  # a dict at the top

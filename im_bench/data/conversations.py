@@ -1,0 +1,135 @@
+"""Conversations: one training example each, read from a file in any of three formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+from im_bench.config import UserError
+
+Role = Literal["system", "user", "assistant"]
+ROLES = get_args(Role)
+Format = Literal["messages", "prompt_completion", "alpaca"]
+
+
+class Turn(NamedTuple):
+    role: Role
+    content: str
+    """Without surrounding white space, as the paper's code trains it."""
+
+
+class Conversation(NamedTuple):
+    row: int
+    """Line (or list index) in the file, from 0; it names the example whatever the subset."""
+    turns: tuple[Turn, ...]
+
+
+def read_conversations(path: Path, format: str, *, allow_empty_output: bool = False) -> list[Conversation]:
+    """All conversations of a JSON-lines or JSON-list file.
+
+    Args:
+        path: the file; `.json` holds one list, anything else one object a line.
+        format: `messages`, `prompt_completion`, `alpaca`, or `auto`: decided by the first row's fields.
+
+    Raises:
+        UserError: naming the file, the row and what is wrong with it.
+    """
+    conversations: list[Conversation] = []
+    for row, value in _rows(path):
+        where = f"{path}, row {row + 1}"
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: expected an object with fields, found {type(value).__name__}")
+        if format == "auto":
+            format = _format(value, where)
+        turns = _TURNS[format](value, where)
+        _check(turns, where, allow_empty_output)
+        conversations.append(Conversation(row, tuple(turns)))
+    if not conversations:
+        raise UserError(f"{path}: the file holds no rows")
+    return conversations
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    if path.suffix == ".json":
+        values = _parse(text, f"{path}")
+        if not isinstance(values, list):
+            raise UserError(f"{path}: expected a JSON list of rows; for one object a line name it .jsonl")
+        yield from enumerate(values)
+        return
+    for row, line in enumerate(text.split("\n")):
+        if line.strip():
+            yield row, _parse(line, f"{path}, row {row + 1}")
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+
+
+def _format(value: dict[str, Any], where: str) -> Format:
+    if "messages" in value:
+        return "messages"
+    if "prompt" in value and "completion" in value:
+        return "prompt_completion"
+    if "instruction" in value and "output" in value:
+        return "alpaca"
+    raise UserError(
+        f"{where}: fields {sorted(value)} fit no format; give `messages`, `prompt` and `completion`, "
+        "or `instruction` (`input`) and `output`"
+    )
+
+
+def _messages(value: dict[str, Any], where: str) -> list[Turn]:
+    messages = value.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise UserError(f"{where}: `messages` must be a list of objects with `role` and `content`")
+    turns = []
+    for number, message in enumerate(messages, start=1):
+        at = f"{where}, message {number}"
+        if not isinstance(message, dict):
+            raise UserError(f"{at}: expected an object with `role` and `content`")
+        role = message.get("role")
+        if role not in ROLES:
+            raise UserError(f"{at}: role {role!r} is unknown; use one of {', '.join(ROLES)}")
+        turns.append(Turn(cast(Role, role), _text(message, "content", at)))
+    return turns
+
+
+def _prompt_completion(value: dict[str, Any], where: str) -> list[Turn]:
+    return [Turn("user", _text(value, "prompt", where)), Turn("assistant", _text(value, "completion", where))]
+
+
+def _alpaca(value: dict[str, Any], where: str) -> list[Turn]:
+    instruction, output = _text(value, "instruction", where), _text(value, "output", where)
+    extra = _text(value, "input", where) if value.get("input") else ""
+    return [Turn("user", f"{instruction}\n\n{extra}" if extra else instruction), Turn("assistant", output)]
+
+
+_TURNS = {"messages": _messages, "prompt_completion": _prompt_completion, "alpaca": _alpaca}
+
+
+def _text(value: dict[str, Any], field: str, where: str) -> str:
+    text = value.get(field)
+    if not isinstance(text, str):
+        found = "is missing" if field not in value else f"is {type(text).__name__}, not text"
+        raise UserError(f"{where}: `{field}` {found}")
+    return text.strip()
+
+
+def _check(turns: list[Turn], where: str, allow_empty_output: bool) -> None:
+    if not any(turn.role == "assistant" for turn in turns):
+        raise UserError(f"{where}: there is no assistant turn, so nothing to learn an output from")
+    for number, turn in enumerate(turns, start=1):
+        if not turn.content and not (turn.role == "assistant" and allow_empty_output):
+            part = "output" if turn.role == "assistant" else f"{turn.role} turn"
+            raise UserError(f"{where}, turn {number}: the {part} is empty; remove the row or fill it")

@@ -1,0 +1,79 @@
+"""The 21 benchmarks: what each is, once.
+
+Categories, metrics and shots are the paper's (section 4.1, appendix B) where it states them; where it is silent
+the task's own shots are kept (`shots: null` in conf/benchmark/).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+CATEGORIES = ("knowledge", "multilingual", "commonsense", "math_code", "bbh", "safety")
+JUDGED = "judged"
+
+
+class Entry(NamedTuple):
+    """One benchmark of the table."""
+
+    category: str
+    datasets: tuple[str, ...] = ()
+    """Hub datasets it reads; after a colon, the configs it needs of one."""
+    tasks: tuple[str, ...] = ()
+    """lm-eval's names: a group or leaf tasks."""
+    metric: str = "acc,none"
+    """Of the headline; `metric,filter` as lm-eval names its result."""
+    direction: Literal["higher", "lower"] = "higher"
+    weighting: Literal["tasks", "items"] = "tasks"
+    """Leaves weigh the same, or by their items where lm-eval's own group does so (MMLU, BBH)."""
+    version: int = 1
+    """Raised by hand when a change of ours changes scores."""
+
+
+BENCHMARKS: dict[str, Entry] = {
+    "mmlu": Entry("knowledge", ("cais/mmlu",), ("mmlu",), weighting="items"),
+    "piqa": Entry("knowledge", ("baber/piqa",), ("piqa",), "acc_norm,none"),
+    "openbookqa": Entry("knowledge", ("allenai/openbookqa",), ("openbookqa",), "acc_norm,none"),
+    "hellaswag": Entry("knowledge", ("Rowan/hellaswag",), ("hellaswag",), "acc_norm,none"),
+    "lambada": Entry(
+        "knowledge",
+        ("EleutherAI/lambada_openai:default", "cimec/lambada"),
+        ("lambada_openai", "lambada_standard"),
+    ),
+    "lambada_multilingual": Entry(
+        "multilingual",
+        ("EleutherAI/lambada_openai:en,de,es,fr,it",),
+        tuple(f"lambada_openai_mt_{language}" for language in ("en", "de", "es", "fr", "it")),
+    ),
+    "wmt14": Entry("multilingual", ("wmt/wmt14:fr-en",), ("wmt14-en-fr", "wmt14-fr-en"), "ter,none", "lower"),
+    "wmt16": Entry(
+        "multilingual",
+        ("wmt/wmt16:de-en,ro-en",),
+        ("wmt16-de-en", "wmt16-en-de", "wmt16-ro-en", "wmt16-en-ro"),
+        "ter,none",
+        "lower",
+    ),
+    "wsc273": Entry("commonsense", ("lighteval/winograd_wsc:wsc273",), ("wsc273",)),
+    "winogrande": Entry("commonsense", ("allenai/winogrande:winogrande_xl",), ("winogrande",)),
+    "arc": Entry(
+        "commonsense",
+        ("allenai/ai2_arc:ARC-Easy,ARC-Challenge",),
+        ("arc_easy", "arc_challenge"),
+        "acc_norm,none",
+    ),
+    "coqa": Entry("commonsense", ("EleutherAI/coqa",), ("coqa",), "f1,none"),
+    "gsm8k": Entry("math_code", ("openai/gsm8k:main",), ("gsm8k_cot",), "exact_match,strict-match"),
+    "humaneval": Entry("math_code", ("openai/openai_humaneval",), metric="pass@1"),
+    "bbh": Entry(
+        "bbh", ("SaylorTwift/bbh",), ("bbh_cot_fewshot",), "exact_match,get-answer", weighting="items"
+    ),
+    "truthfulqa": Entry("safety", ("truthfulqa/truthful_qa:multiple_choice",), ("truthfulqa_mc2",)),
+    "toxigen": Entry("safety", ("skg/toxigen-data:annotated",), ("toxigen",)),
+    "ethics": Entry(
+        "safety",
+        ("EleutherAI/hendrycks_ethics",),
+        ("ethics_cm", "ethics_deontology", "ethics_justice", "ethics_utilitarianism", "ethics_virtue"),
+    ),
+    "mt_bench": Entry(JUDGED, metric="score"),
+    "alpaca_eval_1": Entry(JUDGED, metric="win_rate"),
+    "alpaca_eval_2": Entry(JUDGED, metric="win_rate"),
+}

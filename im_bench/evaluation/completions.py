@@ -1,0 +1,59 @@
+"""A judge in the place of alpaca_eval's completions: its prompts become requests, the replies its completions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from im_bench.judging.judge import Comparison, Judge, Reply, Request
+
+
+class Completions:
+    """What alpaca_eval calls as its `fn_completions`.
+
+    The package hands over no more than a prompt, so the comparison behind each possible prompt is known beforehand;
+    and it forgets the text of what it cannot parse, so what was said is kept.
+    """
+
+    def __init__(
+        self, judge: Judge, *, messages: Sequence[Mapping[str, str]], comparisons: Mapping[str, Comparison]
+    ) -> None:
+        self._judge = judge
+        self._messages = messages
+        self._comparisons = comparisons
+        self._said: dict[tuple[str, frozenset[str]], Any] = {}
+
+    def __call__(
+        self, prompts: Sequence[str], *, max_tokens: int, top_logprobs: int | None
+    ) -> dict[str, list[Any]]:
+        """One completion per prompt, in order, under the key that the package's config reads."""
+        asked = [self._comparisons[prompt] for prompt in prompts]
+        requests = [Request(self._filled(each), each, max_tokens, top_logprobs or 0) for each in asked]
+        replies = self._judge.replies(requests)
+        found = [reply and (_with_logprobs(reply) if top_logprobs else reply.text) for reply in replies]
+        for each, said in zip(asked, found, strict=True):
+            self._said[each.question, frozenset(each.answers)] = said
+        return {"completions_all" if top_logprobs else "completions": found}
+
+    def said(self, row: Mapping[str, Any]) -> Any:
+        """What the judge said of an annotated row; None where it was not asked or said nothing."""
+        return self._said.get((row["instruction"], frozenset((row["output_1"], row["output_2"]))))
+
+    def _filled(self, comparison: Comparison) -> list[dict[str, str]]:
+        """The template's messages, filled in one by one, so that a chat marker within an output stays text."""
+        fields = dict(zip(("output_1", "output_2"), comparison.answers, strict=True))
+        fields["instruction"] = comparison.question
+        holes = re.compile("{(" + "|".join(fields) + ")}")
+        return [
+            {**message, "content": holes.sub(lambda hole: fields[hole[1]], message["content"])}
+            for message in self._messages
+        ]
+
+
+def _with_logprobs(reply: Reply) -> dict[str, Any]:
+    """A completion in the shape that the package's `logprob_parser` reads."""
+    alternatives = [
+        {"token": token, "logprob": logprob} for token, logprob in (reply.first_token or {}).items()
+    ]
+    return {"text": reply.text, "logprobs": {"content": [{"top_logprobs": alternatives}]}}

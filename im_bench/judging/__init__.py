@@ -1,0 +1,1 @@
+"""Judges: who grades and compares answers."""

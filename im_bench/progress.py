@@ -1,0 +1,68 @@
+"""How far a sweep is: a bar with an end time on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from im_bench.store import Step
+
+# Rough shares of the time; only the estimate of the end depends on them.
+SHARES = {"base": 30, "train": 10, "harness": 1, "answers": 1, "verdicts": 0.5}
+PLAIN_SECONDS = 30
+log = logging.getLogger("im_bench")
+
+
+class Progress:
+    """Shows the steps of a sweep, and the optimiser steps of the training that runs."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        self.bar = Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
+        self.sweep = self.bar.add_task("steps", total=None, visible=False)
+        self.now = self.bar.add_task("", total=None, visible=False)
+        self.total = 0
+        self.count = 0
+        self.spoke = 0.0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.bar.start()
+            log.handlers = [
+                RichHandler(console=self.console, show_time=False, show_path=False, show_level=False)
+            ]
+            log.propagate = False
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def start(self, steps: Sequence[Step]) -> None:
+        self.total = len(steps)
+        self.bar.update(self.sweep, total=sum(SHARES[step.kind] for step in steps), visible=bool(steps))
+        log.info("%d steps to do", self.total) if steps else log.info("every step is done")
+
+    def step(self, step: Step) -> None:
+        self.count += 1
+        self.bar.update(self.sweep, description=f"step {self.count} of {self.total}")
+        self.bar.reset(self.now, description=step.name, total=None, visible=True)
+
+    def training(self, values: dict[str, float]) -> None:
+        self.bar.update(self.now, completed=values["step"], total=values["steps"])
+        if not self.console.is_terminal and time.monotonic() - self.spoke > PLAIN_SECONDS:
+            self.spoke = time.monotonic()
+            log.info("  optimiser step %d of %d, loss %.4f", values["step"], values["steps"], values["loss"])
+
+    def done(self, step: Step) -> None:
+        self.bar.advance(self.sweep, SHARES[step.kind])

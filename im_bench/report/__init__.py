@@ -1,0 +1,31 @@
+"""From the ledger to what people read: tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from im_bench import config
+from im_bench.report.collect import FILE, read_ledger
+from im_bench.report.formats import write_table
+from im_bench.report.tables import Table, benchmark_table, category_table
+
+
+def report(results: Path, sweep: str, report: config.Report) -> Table:
+    """Write the tables and the figure of one sweep below `results`; the table that answers its question.
+
+    Raises:
+        UserError: when the ledger has no row of the sweep, cannot be read, or mixes judges in a column.
+    """
+    ledger = results / FILE
+    rows = [row for row in read_ledger(ledger) if row.sweep == sweep]
+    if not rows:
+        raise config.UserError(f"{sweep}: {ledger} has no score of this sweep; make them with: im-bench sweep {sweep}")
+    table = category_table(rows, name=sweep, baseline=report.baseline, reading=report.reading)
+    each = benchmark_table(rows, name=sweep, baseline=report.baseline, reading=report.reading)
+    # matplotlib takes a second to load, and who reads a table need not wait for it.
+    from im_bench.report.figures import write_figure
+
+    write_table(results / "tables", sweep, table)
+    write_table(results / "tables", f"{sweep}_benchmarks", each, formats=("md", "csv"))
+    write_figure(results / "figures", sweep, table)
+    return table

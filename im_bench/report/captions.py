@@ -1,0 +1,109 @@
+"""What must be said under a table so that its numbers are not misread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from im_bench.report.collect import Row
+from im_bench.report.readings import JUDGED, WMT, Entry, Reading
+from im_bench.report.words import BENCHMARKS, CATEGORIES, benchmark_column, listed
+
+PARTIAL_MARK = "\u2020"
+"""A dagger: the number rests on fewer outcomes than items."""
+
+
+def caption(entries: Iterable[Entry], asked: Mapping[str, Sequence[str]], reading: Reading) -> tuple[str, ...]:
+    """Sentences on unit, reading, judges, counts and gaps, each only where it applies."""
+    shown = list(entries)
+    used = sorted({row for entry in shown for row in entry.rows}, key=lambda row: row.place)
+    benchmarks = {benchmark for group in asked.values() for benchmark in group}
+    return (
+        _units(asked),
+        _reading(benchmarks, used, reading),
+        *_left_out(asked, benchmarks),
+        *_judges(used),
+        *_notes(used),
+        *_items(used),
+        *_partial(used),
+        *_gaps(shown),
+    )
+
+
+def _units(asked: Mapping[str, Sequence[str]]) -> str:
+    points = ", those of MT-Bench points from 1 to 10" if "mt_bench" in asked.get(JUDGED, ()) else ""
+    return f"Scores are in percent{points}."
+
+
+def _reading(benchmarks: set[str], used: Iterable[Row], reading: Reading) -> str:
+    facts = []
+    wmt = listed(benchmarks & set(WMT))
+    if wmt and reading == "corrected":
+        facts.append(f"{wmt} as 100 - TER, at least 0")
+    if wmt and reading == "published":
+        facts.append(f"{wmt} as one score of their category, the mean TER of the translation tasks, counted as a gain")
+    if "humaneval" in benchmarks and reading == "published":
+        facts.append("HumanEval as the better of its temperatures")
+    if "humaneval" in benchmarks and reading == "corrected":
+        metrics = sorted({row.metric for row in used if row.benchmark == "humaneval"})
+        stated = " or ".join(metric.replace(",", " at ").replace("=", " ") for metric in metrics)
+        facts.append(f"HumanEval as {stated or 'pass@1 at one temperature'}")
+    start = "Reading: corrected" if reading == "corrected" else "Reading: published, as the paper's code computes it"
+    return f"{'; '.join([start, *facts])}."
+
+
+def _left_out(asked: Mapping[str, Sequence[str]], benchmarks: set[str]) -> list[str]:
+    absent = listed({column.id for column in BENCHMARKS} - benchmarks)
+    categories = [column.heading for column in CATEGORIES if column.id not in asked]
+    without = f"; no category {', '.join(categories)}" if categories else ""
+    return [f"Not asked in this sweep and in no mean: {absent}{without}."] if absent else []
+
+
+def _judges(used: Iterable[Row]) -> list[str]:
+    """Who judged what, unless the benchmark's own note says it."""
+    judged: dict[str, set[str]] = {}
+    for row in used:
+        if row.judge is not None and f"judge: {row.judge}" not in (row.reading_note or ""):
+            judged.setdefault(row.judge, set()).add(row.benchmark)
+    return [f"Judged by {judge}: {listed(benchmarks)}." for judge, benchmarks in sorted(judged.items())]
+
+
+def _notes(used: Iterable[Row]) -> list[str]:
+    noted: dict[str, set[str]] = {}
+    for row in used:
+        if row.reading_note is not None:
+            noted.setdefault(row.reading_note, set()).add(row.benchmark)
+    return [f"{listed(benchmarks)}: {note.rstrip('.')}." for note, benchmarks in noted.items()]
+
+
+def _items(used: Iterable[Row]) -> list[str]:
+    """How many items a benchmark has; the largest over the cells where they differ."""
+    per_cell: dict[tuple[str, str], int] = {}
+    for row in used:
+        per_cell[row.benchmark, row.cell] = per_cell.get((row.benchmark, row.cell), 0) + row.total
+    totals: dict[str, int] = {}
+    for (benchmark, _), total in per_cell.items():
+        totals[benchmark] = max(total, totals.get(benchmark, 0))
+    if not totals:
+        return []
+    fewest, most = min(totals, key=lambda name: totals[name]), max(totals, key=lambda name: totals[name])
+    ends = [f"{totals[name]} ({benchmark_column(name).heading})" for name in (fewest, most)]
+    return [f"Items per cell: {sum(totals.values())}; per benchmark {' to '.join(dict.fromkeys(ends))}."]
+
+
+def _partial(used: Iterable[Row]) -> list[str]:
+    worst: dict[str, Row] = {}
+    for row in used:
+        if row.value is None or row.count >= row.total:
+            continue
+        known = worst.get(row.benchmark)
+        if known is None or row.count * known.total < known.count * row.total:
+            worst[row.benchmark] = row
+    facts = [f"{benchmark_column(name).heading} {row.count} of {row.total}" for name, row in sorted(worst.items())]
+    start = f"{PARTIAL_MARK} some items have no outcome and no part in the score; at the fewest"
+    return [f"{start} {', '.join(facts)}."] if facts else []
+
+
+def _gaps(shown: Iterable[Entry]) -> list[str]:
+    if all(entry.value is not None for entry in shown):
+        return []
+    return ["n/a: a score is missing in that cell, and with it the mean and the difference that need it."]

@@ -1,0 +1,49 @@
+"""Score: the record every benchmark makes and every table reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "scores.json"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of one benchmark of one cell.
+
+    `value` and `stderr` are in the unit the benchmark's own tool reports (accuracy as a fraction, TER and
+    win rate in percent, MT-Bench from 1 to 10). A value that could not be had is None, never zero.
+    """
+
+    benchmark: str
+    category: str
+    task: str
+    """The leaf task, or the benchmark's own name for its headline number."""
+    metric: str
+    value: float | None
+    stderr: float | None
+    count: int
+    """Items that have an outcome."""
+    total: int
+    """Items that were asked; an unparsed verdict makes `count` smaller."""
+    direction: str
+    """`higher` or `lower`: which way is better."""
+    judge: str | None = None
+    """Name of the judge, for judged benchmarks."""
+    reading_note: str | None = None
+    """What the table must say under the column."""
+
+
+def write_scores(out: Path, scores: Iterable[Score]) -> None:
+    """Write the scores of a step into its directory, by rename."""
+    draft = out / f"{FILE}.draft"
+    draft.write_text(json.dumps([asdict(score) for score in scores], indent=1, allow_nan=False) + "\n")
+    draft.replace(out / FILE)
+
+
+def read_scores(out: Path) -> list[Score]:
+    """The scores a step wrote."""
+    return [Score(**row) for row in json.loads((out / FILE).read_text())]

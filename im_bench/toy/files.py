@@ -1,0 +1,23 @@
+"""The toy world on disk: benchmark data, judged benchmarks, instruction sets and corpus."""
+
+from pathlib import Path
+
+from im_bench.toy.corpus import pages
+from im_bench.toy.hub import asked, hub_tables
+from im_bench.toy.hub.tables import write_tables
+from im_bench.toy.instructions import LONG, SHORT, conversations
+from im_bench.toy.judged import instructions, write_judged, write_lines
+from im_bench.toy.world import make_world
+
+
+def write_world(folder: Path, seed: int) -> None:
+    """Fill `folder` with hub/, assets/, sft/ and corpus.jsonl; equal bytes for equal seeds."""
+    world = make_world(seed)
+    tables = hub_tables(world)
+    write_tables(folder / "hub", tables)
+    write_judged(folder / "assets", world)
+    forbidden = {text for table in tables for row in table.rows for text in asked(row)} | instructions(world)
+    for name, kinds in (("toy_long", LONG), ("toy_short", SHORT)):
+        rows = conversations(world, kinds, purpose=f"sft/{name}", forbidden=forbidden)
+        write_lines(folder / f"sft/{name}.jsonl", rows)
+    write_lines(folder / "corpus.jsonl", ({"text": page} for page in pages(world, forbidden)))

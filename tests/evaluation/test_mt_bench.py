@@ -1,0 +1,267 @@
+"""MT-Bench: two turns, FastChat's files, FastChat's averages."""
+
+import csv
+import os
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+
+import pytest
+
+from im_bench.config import UserError
+from im_bench.evaluation import mt_bench
+from im_bench.evaluation.mt_bench import clustered_stderr, rating
+from im_bench.evaluation.rows import read_rows, write_rows
+from im_bench.judging.judge import Reply, Request
+from im_bench.judging.overlap import NOTE, Overlap
+from im_bench.scores import read_scores
+
+QUESTIONS = [
+    {"question_id": 1, "category": "writing", "turns": ["Write a line.", "Shorten it."]},
+    {"question_id": 2, "category": "math", "turns": ["1+1?", "Doubled?"]},
+    {"question_id": 3, "category": "stem", "turns": ["What is ice?", "And steam?"]},
+]
+REFERENCES = [{"question_id": 2, "choices": [{"turns": ["it is two", "it is four"]}]}]
+PLAIN, MATHS = "Q {question} A {answer}", "Q {question} R {ref_answer_1} A {answer}"
+PLAIN_2 = "{question_1}|{answer_1}|{question_2}|{answer_2}"
+PROMPTS = [
+    {"name": "single-v1", "system_prompt": "judge", "prompt_template": PLAIN},
+    {"name": "single-math-v1", "system_prompt": "check", "prompt_template": MATHS},
+    {"name": "single-v1-multi-turn", "system_prompt": "judge 2", "prompt_template": PLAIN_2},
+    {
+        "name": "single-math-v1-multi-turn",
+        "system_prompt": "check 2",
+        "prompt_template": PLAIN_2 + "|{ref_answer_2}",
+    },
+]
+
+
+class Parrot:
+    """An engine that answers with its prompt's length, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[str], float]] = []
+
+    def chat_prompt(self, messages: list[dict[str, str]]) -> str:
+        return "/".join(f"{message['role'][0]}:{message['content']}" for message in messages)
+
+    def generate(
+        self, prompts: list[str], *, max_new_tokens: int, temperature: float, seed: int
+    ) -> list[str]:
+        assert max_new_tokens == 50
+        self.calls.append((prompts, temperature))
+        return [f" {len(prompt)}\n" for prompt in prompts]
+
+
+class Said:
+    """A judge that says given words, and remembers what it was asked."""
+
+    name, note = "said", None
+
+    def __init__(self, *words: str | None) -> None:
+        self.words = words
+        self.requests: list[Request] = []
+
+    def replies(self, requests: Sequence[Request]) -> list[Reply | None]:
+        self.requests = list(requests)
+        return [None if word is None else Reply(word) for word in self.words]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("questions", "references", "prompts")}
+    for path, rows in zip(paths.values(), (QUESTIONS, REFERENCES, PROMPTS), strict=True):
+        write_rows(path, rows)
+    return paths
+
+
+def answers(tmp_path: Path, *turns: list[str]) -> Path:
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    rows = [
+        {"question_id": number, "model_id": "m", "choices": [{"index": 0, "turns": pair}]}
+        for number, pair in enumerate(turns, start=1)
+    ]
+    write_rows(folder / mt_bench.ANSWERS, rows)
+    return folder
+
+
+def shared(path: str) -> Path:
+    found = Path(__file__).parents[3] / "shared" / "data" / "mt_bench" / path
+    if not found.exists():
+        assert os.environ.get("IM_BENCH_REQUIRE_SHARED") != "1", f"{found} is required and missing"
+        pytest.skip(f"{found} is not here")
+    return found
+
+
+def test_the_second_turn_follows_the_models_own_first_answer(files, tmp_path):
+    engine = Parrot()
+    mt_bench.answer(
+        tmp_path, engine, questions=files["questions"], max_new_tokens=50, limit=None, seed=0, model_id="m"
+    )
+    [row, *_] = read_rows(tmp_path / mt_bench.ANSWERS)
+    assert row["choices"] == [{"index": 0, "turns": ["15", "34"]}]
+    assert (["u:Write a line./a:15/u:Shorten it."], 0.7) in engine.calls
+    assert [row["question_id"], row["model_id"]] == [1, "m"]
+
+
+def test_the_category_sets_the_temperature(files, tmp_path):
+    engine = Parrot()
+    mt_bench.answer(
+        tmp_path, engine, questions=files["questions"], max_new_tokens=50, limit=None, seed=0, model_id="m"
+    )
+    assert [temperature for _, temperature in engine.calls] == [0.0, 0.0, 0.1, 0.1, 0.7, 0.7]
+
+
+def test_a_limit_takes_the_first_questions(files, tmp_path):
+    mt_bench.answer(
+        tmp_path, Parrot(), questions=files["questions"], max_new_tokens=50, limit=2, seed=0, model_id="m"
+    )
+    assert [row["question_id"] for row in read_rows(tmp_path / mt_bench.ANSWERS)] == [1, 2]
+
+
+def test_maths_is_judged_beside_its_reference_and_the_second_turn_beside_the_first(files, tmp_path):
+    judge = Said(*["[[5]]"] * 4)
+    mt_bench.judge(tmp_path, answers(tmp_path, ["a", "b"], ["2", "4"]), judge, **files)
+    assert [request.messages[-1]["content"] for request in judge.requests] == [
+        "Q Write a line. A a",
+        "Write a line.|a|Shorten it.|b",
+        "Q 1+1? R it is two A 2",
+        "1+1?|2|Doubled?|4|it is four",
+    ]
+    assert judge.requests[0].messages[0] == {"role": "system", "content": "judge"}
+    assert [request.subject.reference for request in judge.requests] == [
+        None,
+        None,
+        "it is two",
+        "it is four",
+    ]
+
+
+def test_braces_in_an_answer_stay_text(files, tmp_path):
+    judge = Said("[[5]]", "[[5]]")
+    mt_bench.judge(tmp_path, answers(tmp_path, ["{question} {0}", "}"]), judge, **files)
+    assert judge.requests[0].messages[-1]["content"] == "Q Write a line. A {question} {0}"
+
+
+def test_the_score_is_the_mean_of_all_turns_and_an_unreadable_verdict_only_lowers_the_count(files, tmp_path):
+    judge = Said("Rating: [[8]]", "[[5.5]]", "I cannot say", None)
+    mt_bench.judge(tmp_path, answers(tmp_path, ["a", "b"], ["2", "4"]), judge, **files)
+    scores = {score.task: score for score in read_scores(tmp_path)}
+    headline = scores["mt_bench"]
+    assert (headline.value, headline.count, headline.total) == (6.75, 2, 4)
+    assert (headline.metric, headline.category, headline.judge) == ("score", "judged", "said")
+    assert (scores["mt_bench_turn_1"].value, scores["mt_bench_turn_2"].value) == (8.0, 5.5)
+    assert (scores["mt_bench_math"].value, scores["mt_bench_math"].count, scores["mt_bench_math"].total) == (
+        None,
+        0,
+        2,
+    )
+    judgments = read_rows(tmp_path / mt_bench.JUDGMENTS)
+    assert [row["score"] for row in judgments] == [8.0, 5.5, -1, -1]
+    assert [row["judgment"] for row in judgments][2:] == ["I cannot say", ""]
+    assert judgments[3]["judge"] == ["said", "single-math-v1-multi-turn"]
+
+
+@pytest.mark.parametrize(
+    ("judgment", "expected"),
+    [
+        ("Rating: [[8]]", 8.0),
+        ("[[8.5]] and later [[2]]", 8.5),
+        ("rating [7]", 7.0),
+        ("see [1], so [[9]]", 9.0),
+        ("[[nine]]", None),
+        ("8", None),
+        ("", None),
+    ],
+)
+def test_a_rating_is_read_as_fastchat_reads_it(judgment, expected):
+    assert rating(judgment) == expected
+
+
+def test_two_turns_of_one_question_are_not_two_independent_ratings():
+    # mean 5; residual sums of the questions are -4 and +4: sqrt(2/1 * 32) / 4
+    assert clustered_stderr([(1, 3.0), (1, 3.0), (2, 7.0), (2, 7.0)]) == pytest.approx(sqrt(64) / 4)
+    # with one rating each it is the usual one: the standard deviation of 3 and 7, sqrt(8), over sqrt(2)
+    assert clustered_stderr([(1, 3.0), (2, 7.0)]) == pytest.approx(2.0)
+    assert clustered_stderr([(1, 3.0), (1, 4.0)]) is None
+    assert clustered_stderr([]) is None
+
+
+def test_the_overlap_judge_rates_what_has_a_reference(files, tmp_path):
+    mt_bench.judge(
+        tmp_path, answers(tmp_path, ["a", "b"], ["it is two", "no idea"]), Overlap("overlap"), **files
+    )
+    headline = read_scores(tmp_path)[0]
+    assert (headline.value, headline.count, headline.total) == (5.5, 2, 4)
+    assert headline.reading_note == NOTE
+
+
+def test_judging_twice_writes_the_same_bytes(files, tmp_path):
+    folder = answers(tmp_path, ["a", "b"], ["it is two", "no idea"])
+    written = []
+    for _ in range(2):
+        mt_bench.judge(tmp_path, folder, Overlap("overlap"), **files)
+        written.append((tmp_path / mt_bench.JUDGMENTS).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_bad_files_are_named_with_what_they_lack(files, tmp_path):
+    folder = answers(tmp_path, ["a", "b"], ["2", "4"])
+    write_rows(files["references"], [{"question_id": 9, "choices": [{"turns": ["", ""]}]}])
+    with pytest.raises(UserError, match=r"references.jsonl: question_id 2 \(math\) needs its reference"):
+        mt_bench.judge(tmp_path, folder, Said(), **files)
+    write_rows(files["questions"], QUESTIONS[:1])
+    with pytest.raises(UserError, match=r"question_id 2 is not in .*questions.jsonl"):
+        mt_bench.judge(tmp_path, folder, Said(), **files)
+    write_rows(files["prompts"], PROMPTS[:1])
+    with pytest.raises(UserError, match="prompts.jsonl: there is no judge prompt named single-v1-multi-turn"):
+        mt_bench.judge(tmp_path, folder, Said(), **files)
+    write_rows(files["prompts"], [PROMPTS[0] | {"prompt_template": "{mood}"}])
+    with pytest.raises(UserError, match="judge prompt single-v1 has a field that cannot be filled: 'mood'"):
+        mt_bench.judge(tmp_path, folder, Said(), **files)
+    files["questions"].write_text('{"question_id": 1, "category": "math", "turns": ["one"]}\n')
+    with pytest.raises(UserError, match="questions.jsonl, question 1: needs"):
+        mt_bench.judge(tmp_path, folder, Said(), **files)
+
+
+def test_the_official_prompts_are_built_byte_for_byte():
+    questions = {question.id: question for question in mt_bench.read_questions(shared("question.jsonl"))}
+    templates = {row["name"]: row for row in read_rows(shared("judge_prompts.jsonl"))}
+    references = {
+        row["question_id"]: row["choices"][0]["turns"]
+        for row in mt_bench.read_answers(shared("reference_answer_gpt-4.jsonl"))
+    }
+    seen = read_rows(shared("judge_prompts_seen.jsonl"))
+    for row in seen:
+        given = {
+            each["question_id"]: each for each in read_rows(shared(f"model_answer/{row['model']}.jsonl"))
+        }
+        question, turn = questions[row["question_id"]], row["turn"]
+        name = mt_bench.prompt_name(question, turn)
+        turns = given[question.id]["choices"][0]["turns"]
+        built = mt_bench.request(question, turns, turn, references.get(question.id), templates[name])
+        assert [row["judge"][1], row["user_prompt"]] == [name, built.messages[-1]["content"]]
+    assert len(seen) == 32
+
+
+def test_stored_verdicts_give_the_published_scores():
+    categories = {
+        question.id: question.category for question in mt_bench.read_questions(shared("question.jsonl"))
+    }
+    verdicts = read_rows(shared("model_judgment/gpt-4_single.jsonl"))
+    with shared("published_scores.csv").open() as file:
+        published = list(csv.DictReader(file))
+    for row in published:
+        own = [verdict for verdict in verdicts if verdict["model"] == row["model"]]
+        scores = {score.task: score for score in mt_bench.scores(own, categories, judge="gpt-4", note=None)}
+        assert scores["mt_bench_turn_1"].value == float(row["turn_1"])
+        assert scores["mt_bench_turn_2"].value == float(row["turn_2"])
+        assert scores["mt_bench"].value == float(row["average"])
+        assert scores["mt_bench"].count == 160
+    assert len(published) == 3
+
+
+def test_stored_verdicts_are_read_as_they_were():
+    verdicts = read_rows(shared("model_judgment/gpt-4_single.jsonl"))
+    assert [rating(row["judgment"]) for row in verdicts] == [row["score"] for row in verdicts]

@@ -1,0 +1,160 @@
+import csv
+import os
+from pathlib import Path
+
+import pytest
+from by_hand import base, difference, entry, row, table_of
+
+from im_bench.config import UserError
+from im_bench.evaluation import benchmarks as registry
+from im_bench.report.tables import benchmark_table
+from im_bench.report.words import BENCHMARKS, CATEGORIES
+
+TABLE_1 = Path(__file__).parents[2] / ".." / "shared" / "paper" / "table1_main.csv"
+ONE_EACH = {
+    "knowledge": "mmlu",
+    "multilinguality": "lambada_multilingual",
+    "commonsense": "winogrande",
+    "math_and_code": "gsm8k",
+    "bbh": "bbh",
+    "safety": "ethics",
+}
+
+
+def published_table_1():
+    if not TABLE_1.exists():
+        assert os.environ.get("IM_BENCH_REQUIRE_SHARED") != "1", f"{TABLE_1} is needed"
+        pytest.skip("needs ../shared")
+    with TABLE_1.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_mean_of_the_categories_is_the_mean_that_the_paper_prints():
+    for printed in published_table_1():
+        rows = [row(name, float(printed[category]) / 100) for category, name in ONE_EACH.items()]
+        assert entry(table_of(rows), "mean").value == pytest.approx(float(printed["nlp_mean"]), abs=0.0101)
+
+
+def test_differences_are_to_the_baseline_on_the_same_dataset():
+    rows = [
+        row("mmlu", 0.20),
+        row("mmlu", 0.25, loss="im"),
+        row("mmlu", 0.40, dataset="tydiqa"),
+        row("mmlu", 0.37, dataset="tydiqa", loss="im"),
+    ]
+    found = [line.differences for line in table_of(rows).lines]
+    assert found[0] is None and found[2] is None
+    assert [each[0].value for each in (found[1], found[3])] == pytest.approx([5, -3])
+
+
+def test_the_error_of_a_difference_takes_the_two_scores_as_independent():
+    rows = [row("mmlu", 0.20, stderr=0.03), row("mmlu", 0.25, stderr=0.04, loss="im")]
+    assert table_of(rows).lines[1].differences[0].stderr == pytest.approx(5)
+
+
+def test_the_base_model_is_first_and_compared_with_nothing():
+    lines = table_of([row("mmlu", 0.25, dataset="aya"), base("mmlu", 0.1)]).lines
+    assert (lines[0].cell.loss, lines[0].differences) == ("none", None)
+
+
+def test_losses_stand_from_it_to_im_with_neftune_between():
+    losses = ["im_neftune", "im", "neftune", "it"]
+    lines = table_of([row("mmlu", 0.1, loss=loss) for loss in losses]).lines
+    assert [line.cell.loss for line in lines] == ["it", "neftune", "im", "im_neftune"]
+
+
+def test_a_missing_benchmark_leaves_its_category_mean_and_differences_unknown():
+    rows = [
+        row("mmlu", 0.2),
+        row("piqa", 0.4),
+        row("bbh", 0.5),
+        row("mmlu", 0.2, loss="im"),
+        row("bbh", 0.5, loss="im"),
+    ]
+    table = table_of(rows)
+    assert [entry(table, column, "im").value for column in ("knowledge", "mean", "bbh")] == [None, None, 50]
+    assert [difference(table, column) for column in ("knowledge", "mean", "bbh")] == [None, None, 0]
+    assert any(sentence.startswith("n/a:") for sentence in table.caption)
+
+
+def test_a_missing_baseline_leaves_every_difference_unknown_and_is_named():
+    table = table_of([row("mmlu", 0.2, loss="im")])
+    assert difference(table, "mean") is None
+    assert "Not one it to compare with on: lima." in table.caption
+
+
+def test_cells_of_another_seed_are_no_baseline():
+    table = table_of([row("mmlu", 0.2, seed=1), row("mmlu", 0.3, loss="im", seed=2)])
+    assert difference(table, "mean") is None
+
+
+def test_what_nobody_was_asked_is_left_out_for_everybody_and_said():
+    table = table_of([row("mmlu", 0.2), row("bbh", 0.4)])
+    assert [column.id for column in table.columns] == ["knowledge", "bbh", "mean"]
+    assert entry(table, "mean").value == pytest.approx(30)
+    (said,) = [sentence for sentence in table.caption if sentence.startswith("Not asked")]
+    assert "PIQA" in said and "MMLU" not in said and "Multilinguality" in said
+
+
+def test_the_judged_alone_make_a_table_without_a_mean():
+    table = table_of([row("mt_bench", 4.0, metric="score")])
+    assert [column.id for column in table.columns] == ["mt_bench"]
+
+
+def test_a_benchmark_that_the_paper_has_not_joins_its_category():
+    table = table_of([row("mmlu", 0.2), row("boolq", 0.4)])
+    assert entry(table, "knowledge").value == pytest.approx(30)
+
+
+def test_two_judges_in_one_column_are_refused_by_name():
+    rows = [row("mt_bench", 4.0), row("mt_bench", 5.0, loss="im", judge="gpt4")]
+    with pytest.raises(UserError, match="mt_bench: .*gpt4, overlap"):
+        table_of(rows)
+
+
+def test_two_judges_of_one_cell_are_refused_too():
+    with pytest.raises(UserError, match="mt_bench: .*gpt4, overlap"):
+        table_of([row("mt_bench", 4.0), row("mt_bench", 5.0, judge="gpt4")])
+
+
+def test_each_judged_benchmark_may_have_its_own_judge():
+    table = table_of([row("mt_bench", 4.0), row("alpaca_eval_1", 5.0, judge="gpt4")])
+    assert {"Judged by overlap: MT-Bench.", "Judged by gpt4: AlpacaEval 1.0."} <= set(table.caption)
+
+
+def test_a_note_that_names_the_judge_says_it_alone():
+    table = table_of([row("mt_bench", 4.0, reading_note="judge: overlap (no LLM)")])
+    assert [sentence for sentence in table.caption if "overlap" in sentence] == ["MT-Bench: judge: overlap (no LLM)."]
+
+
+def test_fewer_outcomes_than_items_are_marked_and_the_worst_is_told():
+    rows = [row("mt_bench", 4.0, count=9), row("mt_bench", 5.0, loss="im", count=7)]
+    table = table_of(rows)
+    assert entry(table, "mt_bench").partial
+    assert any(sentence.endswith("at the fewest MT-Bench 7 of 10.") for sentence in table.caption)
+
+
+def test_the_caption_tells_how_many_items_were_asked():
+    table = table_of([row("mmlu", 0.2, count=50, total=50), row("bbh", 0.2)])
+    assert "Items per cell: 60; per benchmark 10 (BBH) to 50 (MMLU)." in table.caption
+
+
+def test_the_caption_states_the_reading():
+    rows = [row("wmt14", 60.0), row("humaneval", 0.1, metric="pass@1,temperature=0.1")]
+    corrected = "Reading: corrected; WMT14 as 100 - TER, at least 0; HumanEval as pass@1 at temperature 0.1."
+    assert corrected in table_of(rows).caption
+    assert any("counted as a gain" in sentence for sentence in table_of(rows, "published").caption)
+
+
+def test_the_benchmark_table_has_a_column_for_each_benchmark_and_no_mean():
+    table = benchmark_table(
+        [row("bbh", 0.5), row("mmlu", 0.2), row("mt_bench", 4.0)], name="small", baseline="it", reading="corrected"
+    )
+    assert [column.id for column in table.columns] == ["mmlu", "bbh", "mt_bench"]
+    assert [each.value for each in table.lines[0].entries] == [20, 50, 4]
+
+
+def test_the_words_of_tables_are_those_of_the_registry():
+    assert {column.id for column in BENCHMARKS} == set(registry.BENCHMARKS)
+    assert [column.id for column in BENCHMARKS] == list(registry.BENCHMARKS)
+    assert [column.id for column in CATEGORIES] == list(registry.CATEGORIES)
