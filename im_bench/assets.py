@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import urllib.error
 import urllib.request
 from functools import cache
@@ -128,6 +129,21 @@ def fetch(address: str, to: Path, sha256: str | None, *, remedy: str) -> Path:
     return to
 
 
+def offline_unless_reachable() -> None:
+    """Where the hub cannot be reached, have its libraries look no further than their cache.
+
+    Left to themselves they try again for half a minute per file. To be called before they are imported.
+    """
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # whatever it thinks of the request, it is there
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        log.info("%s cannot be reached; what is in the local cache is used", hub)
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def _check(path: Path, sha256: str | None, what: str) -> None:
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
@@ -167,6 +183,8 @@ def benchmark_data_sha256(benchmark: str, datasets: tuple[str, ...], hub: str | 
     """
     if hub is None:
         return "official"
+    if not Path(hub).is_dir():
+        raise UserError(f"paths.hub={hub}: there is no such folder")
     parts = []
     for dataset in datasets:
         name, _, configs = dataset.partition(":")

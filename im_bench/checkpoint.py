@@ -23,7 +23,7 @@ disable_progress_bar()
 
 # From malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-WEIGHTS = ("*.safetensors", "*.bin")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
@@ -47,7 +47,7 @@ def check_folder(folder: Path, key: str) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{key}={folder}: there is no config.json, so this is no model folder")
     if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
-        raise UserError(f"{key}={folder}: there are no weights (*.safetensors or *.bin)")
+        raise UserError(f"{key}={folder}: there are no weights ({' or '.join(WEIGHTS)})")
     if not any((folder / name).is_file() for name in TOKENIZER):
         raise UserError(f"{key}={folder}: there is no tokenizer (tokenizer.json or tokenizer.model)")
 

@@ -11,16 +11,19 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import rich
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig  # noqa: TID251  # the type of what Hydra composes
 
+from im_bench.assets import offline_unless_reachable
 from im_bench.config import Run, UserError, load_yaml, validated
 from im_bench.progress import Progress
 
@@ -32,7 +35,11 @@ log = logging.getLogger("im_bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 when a cell failed, 2 when the user can mend it, 130 when interrupted."""
+    """Run one command.
+
+    Returns:
+        0, or 1 when a cell failed, 2 when it is for the user to mend, 130 when interrupted.
+    """
     # lm-eval's own bars, one per request type and task, would fight ours for the terminal.
     os.environ.setdefault("TQDM_DISABLE", "1")
     options = _parser().parse_args(_intermixed(sys.argv[1:] if arguments is None else list(arguments)))
@@ -40,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO)
     try:
         return int(options.command(options))
-    except UserError as error:
+    except (
+        UserError,
+        OSError,
+    ) as error:  # an OSError names a file: it cannot be written, or the disk is full
         if options.debug:
             raise
         print(f"im-bench: {error}", file=sys.stderr)
@@ -76,14 +86,19 @@ def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespac
 
     cells = plan_sweep(runs)
     name = name or grid_name(cells)
-    with Progress() as progress:
+    if any(run.model.source == "hub" or run.paths.hub is None for run in runs) and not os.environ.get(
+        "HF_HUB_OFFLINE"
+    ):
+        offline_unless_reachable()
+    # Standard output is for the table; what libraries print there is not of it.
+    with Progress() as progress, redirect_stdout(sys.stderr):
         failures = run_sweep(name, cells, progress)
     _report(name, runs[0], options)
     for failure in failures:
-        print(f"failed: {failure.error}", file=sys.stderr)
+        print(f"{failure.what} failed: {failure.error}", file=sys.stderr)
     if not failures:
         return 0
-    print(f"{len(failures)} of the steps failed; the same command tries them again", file=sys.stderr)
+    print(f"failed steps: {len(failures)}; the same command tries them again", file=sys.stderr)
     return 2 if all(isinstance(failure.error, UserError) for failure in failures) else 1
 
 
@@ -142,62 +157,75 @@ def _choices(override: Override) -> Iterator[str]:
 
 
 def _compose(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
+    for override in _parsed(overrides):
+        _check_choice(override)
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
             return compose(name, overrides=[f"hydra.searchpath=[file://{CONF.resolve()}]", *overrides])
     except HydraException as error:
-        raise UserError(_sentence(error, overrides)) from error
+        raise UserError(_sentence(error)) from error
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
+    except OverrideParseException as error:
         raise UserError(
-            f"{str(error).splitlines()[0]}; an override is KEY=VALUE, e.g. loss=im or train.epochs=3"
+            f"{error.override}: an override is KEY=VALUE, e.g. loss=im; "
+            "a value with signs in it needs quotes of its own, e.g. \"dataset.path='a=b.jsonl'\""
         ) from error
 
 
-def _sentence(error: HydraException, overrides: Sequence[str]) -> str:
+def _check_choice(override: Override) -> None:
+    """Refuse what Hydra would take: it merges two choices of a group into one, whatever the group."""
+    group, said = override.key_or_group, override.input_line
+    if override.is_sweep_override():
+        raise UserError(f"{said}: several values make several cells; add --multirun")
+    allowed = (str, list) if group == "benchmark" else str
+    if group in _groups() and not override.is_delete() and not isinstance(override.value(), allowed):
+        raise UserError(f"{said}: one {group} is needed, e.g. {group}=NAME")
+
+
+def _sentence(error: HydraException) -> str:
     """Hydra's refusal in the user's words, with the nearest name that would have been right."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
-        return f"{group}={option}: there is no such {group}{_nearest(option, error.options or [])}"
+        group, _, option = error.missing_cfg_file.removesuffix(".yaml").partition("/")
+        options = error.options or [file.stem for file in (CONF / group).glob("*.yaml")]
+        return f"{group}={option}: there is no such {group}{_nearest(option, options)}"
     text = str(error)
-    key = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", text)
+    key = re.search(r"[Cc]ould not (?:override|find|delete from config\.) '([^']+)'", text)
     if key:
-        return f"{key[1]}: there is no such key{_nearest(key[1], _keys())}"
+        if key[1] in _keys():
+            return f"{key[1]}: the chosen {key[1].partition('.')[0]} has no such key"
+        return f"{key[1]}: there is no such key{_nearest(key[1], _keys(), otherwise=_groups())}"
     return text.splitlines()[0]
 
 
-def _nearest(word: str, options: Sequence[str]) -> str:
+def _nearest(word: str, options: Sequence[str], otherwise: Sequence[str] | None = None) -> str:
+    """The option most like `word`; where none is like it, what there is: `otherwise`, or all options."""
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    return (
-        f"; did you mean {close[0]}?"
-        if close
-        else f"; there are {', '.join(sorted(options))}"
-        if options
-        else ""
-    )
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(sorted(otherwise or options))}"
+
+
+def _groups() -> list[str]:
+    return [path.name for path in CONF.iterdir() if path.is_dir()]
 
 
 def _keys() -> list[str]:
-    """Every group, and every dotted key of the default config."""
-    values = load_yaml(CONF / "config.yaml")
-    keys = [path.name for path in CONF.iterdir() if path.is_dir()] + [
-        key for key in values if key != "defaults"
-    ]
-    for group in (
-        "loss/it",
-        "train/paper",
-        "subset/full",
-        "runtime/cpu",
-        "dataset/local",
-        "model/local",
-        "paths/default",
-    ):
-        keys += [f"{group.partition('/')[0]}.{key}" for key in load_yaml(CONF / f"{group}.yaml")]
-    return keys
+    """Every group, and every dotted key of every choice."""
+    keys = dict.fromkeys([*_groups(), *_dotted(load_yaml(CONF / "config.yaml"))])
+    for file in sorted(CONF.glob("*/*.yaml")):
+        keys |= dict.fromkeys(_dotted(load_yaml(file), f"{file.parent.name}."))
+    return list(keys)
+
+
+def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
 
 
 def _sweep_file(name: str) -> tuple[str, Path]:

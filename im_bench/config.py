@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -124,9 +125,10 @@ class Loss(Frozen):
     @model_validator(mode="after")
     def only_none_has_no_weight(self) -> Self:
         if self.trains == (self.name == "none"):
+            dials = f"{self.prompt_weight:g}, {self.output_weight:g}, {self.template_weight:g}"
             raise ValueError(
-                f"loss={self.name}: prompt_weight={self.prompt_weight:g}, output_weight={self.output_weight:g}, "
-                f"template_weight={self.template_weight:g}; all weights are zero in loss=none and nowhere else"
+                f"loss={self.name}: prompt, output and template weight are {dials}; "
+                "all are zero in loss=none and nowhere else"
             )
         return self
 
@@ -150,11 +152,11 @@ class Train(Frozen):
     learning_rate: Positive
     warmup_ratio: Fraction
     schedule: Literal["linear", "cosine", "constant"]
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
     beta1: Fraction
     beta2: Fraction
     epsilon: Positive
-    max_grad_norm: Annotated[float, Field(ge=0)]
+    max_grad_norm: NotNegative
     """Gradient clipping; 0 is none."""
     precision: Literal["fp32", "bf16"]
 
@@ -227,7 +229,7 @@ class Judge(Frozen):
 
 
 class BaseIdentity(Frozen):
-    """An untrained checkpoint. `sha256` is of a local folder's content or the toy corpus, `template_sha256` of the Jinja text."""
+    """An untrained checkpoint. `sha256` is of a local folder's content or of the toy corpus."""
 
     source: Literal["toy", "hub", "local"]
     template_sha256: str
@@ -349,7 +351,8 @@ class Run(Frozen):
     train: Train
     benchmark: dict[str, Benchmark]
     judge: Judge
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """numpy's generator, which transformers seeds too, takes no other."""
     limit: Count | None
     """At most so many items of every task; null is all."""
     runtime: Runtime
@@ -373,10 +376,13 @@ def validated(cfg: DictConfig) -> Run:
         UserError: naming every key that is missing, unknown or out of its range.
     """
     try:
-        values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]  # a dict at the top
+        # Unresolved first: a missing value is then named itself, not a key that refers to it.
+        OmegaConf.to_container(cfg, throw_on_missing=True)
+        values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]  # a dict at the top
     except MissingMandatoryValue as error:
-        key = error.full_key or str(error)
-        raise UserError(f"{key}: a value is needed, e.g. {key}=VALUE") from None
+        raise UserError(_needed(str(error.full_key))) from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
     try:
         return Run.model_validate(values)
     except ValidationError as error:
@@ -387,10 +393,20 @@ def _sentence(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return message
-    # pydantic puts the discriminator's value into the path of a union; it is no key of the user's.
-    words = [str(word) for word in problem["loc"] if word not in ("harness", "humaneval")]
-    key = ".".join(words)
+    place = problem["loc"]
+    # After a benchmark's name pydantic puts which runner it took it for; that is no key of the user's.
+    words = place if place[0] != "benchmark" else place[:2] + place[3:]
+    key = ".".join(map(str, words))
+    match problem["type"]:
+        case "missing":
+            return _needed(key)
+        case "extra_forbidden":
+            return f"{key}: there is no such key"
     return f"{key}={problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _needed(key: str) -> str:
+    return f"{key}: a value is needed, e.g. {key}=VALUE"
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def _humaneval_step(run: c.Run, spec: c.HumanEval, checkpoint: Step) -> Step:
 
 
 def _verdicts_step(run: c.Run, name: str, spec: c.MTBench | c.AlpacaEval, checkpoint: Step) -> Step:
-    """Answers do not know their judge, so a second one costs no GPU; both AlpacaEvals judge the same answers."""
+    """Answers do not know their judge, so a second one costs no GPU; both AlpacaEvals share theirs."""
     if isinstance(spec, c.MTBench):
         questions = _asset(run, "mt_bench/question")
         files = {
@@ -345,7 +345,7 @@ TOY_SEED = 0
 
 @cache
 def _world_in(results: Path) -> Path:
-    """The toy world's folder, written unless it is there; by rename, so that a folder that exists is whole."""
+    """The toy world's folder, written unless it is there; by rename, so one that exists is whole."""
     from im_bench.toy.files import VERSION, write_world
 
     folder = results / "toy" / f"seed{TOY_SEED}-v{VERSION}"

@@ -60,10 +60,10 @@ def step_batch(examples: Sequence[Example], *, average: str, max_tokens: int) ->
     """Lay out one optimiser step.
 
     Args:
-        average: the denominator. `example`: each example's weights are scaled to sum to 1, over the number of
-            examples (what the published code computes with micro-batches of one). `token`: the sum of weights.
-            `nonzero`: the count of tokens with weight (WIT, arXiv 2507.07817). `output`: the count of output
-            tokens, so that loss on the prompt does not shrink the output's share.
+        average: the denominator. `example`: each example's weights are scaled to sum to 1, over the number
+            of examples (what the published code computes with micro-batches of one). `token`: the sum of
+            weights. `nonzero`: the count of tokens with weight (WIT, arXiv 2507.07817). `output`: the count
+            of output tokens, so that loss on the prompt does not shrink the output's share.
         max_tokens: most tokens of a micro-batch, padding included; a longer example is one alone.
     """
     supervised = sum(sum(weight > 0 for weight in example.weights) for example in examples)
@@ -88,7 +88,7 @@ def step_batch(examples: Sequence[Example], *, average: str, max_tokens: int) ->
 
 
 def step_order(num_examples: int, *, global_batch: int, epochs: int, seed: int) -> list[list[int]]:
-    """Which examples make each optimiser step: every epoch its own shuffle, the last step of one may be short."""
+    """Which examples make each optimiser step: a shuffle an epoch, whose last step may be short."""
     steps = []
     for epoch in range(epochs):
         order = list(range(num_examples))

@@ -55,11 +55,13 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     try:
-        text = path.read_text(encoding="utf-8")
+        # Editors on Windows put a byte order mark first, and JSON has none.
+        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {number}: not UTF-8; save the file as UTF-8") from None
     if path.suffix == ".json":
-        values = _parse(text, f"{path}")
+        values = _parse(text, f"{path}", remedy="; for one object a line name the file .jsonl")
         if not isinstance(values, list):
             raise UserError(f"{path}: expected a JSON list of rows; for one object a line name it .jsonl")
         yield from enumerate(values)
@@ -69,11 +71,12 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
             yield row, _parse(line, f"{path}, row {row + 1}")
 
 
-def _parse(text: str, where: str) -> Any:
+def _parse(text: str, where: str, remedy: str = "") -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno}){remedy}") from None
 
 
 def _format(value: dict[str, Any], where: str) -> Format:
@@ -123,6 +126,11 @@ def _text(value: dict[str, Any], field: str, where: str) -> str:
     if not isinstance(text, str):
         found = "is missing" if field not in value else f"is {type(text).__name__}, not text"
         raise UserError(f"{where}: `{field}` {found}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise UserError(f"{where}: `{field}` has half a character ({half}, a lone surrogate)") from None
     return text.strip()
 
 

@@ -60,7 +60,10 @@ def encode(
 def _encode(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, max_tokens: int) -> Encoded:
     cut = spans(tokenizer, conversation.turns)
     parts_of_characters = [span.part for span in cut for _ in span.text]
-    tokens = tokenizer("".join(span.text for span in cut), return_offsets_mapping=True)
+    text = "".join(span.text for span in cut)
+    # A template that writes the BOS itself gets no second one; the harness generates by the same rule.
+    has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+    tokens = tokenizer(text, add_special_tokens=not has_bos, return_offsets_mapping=True)
     ids = tokens["input_ids"]
     parts = [
         max(parts_of_characters[start:end], default=Part.TEMPLATE)

@@ -12,7 +12,7 @@ from im_bench.data.conversations import Conversation
 def select(conversations: Sequence[Conversation], subset: Subset, *, seed: int) -> list[Conversation]:
     """The chosen conversations, in dataset order.
 
-    For one seed the random subsets are nested: the first n of one shuffle, so the 1k subset is inside the 2k one.
+    For one seed the random subsets are nested (the first n of one shuffle): the 1k subset is in the 2k one.
 
     Raises:
         UserError: when more are asked for than there are.

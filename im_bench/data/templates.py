@@ -127,7 +127,7 @@ def _interleave(
 
 
 def _end(tokenizer: PreTrainedTokenizerFast, piece: str) -> str:
-    """The start of the template's text after an output, up to and with the control token that ends the turn."""
+    """The template's text after an output, up to and with the control token that ends the turn."""
     ends = [piece.find(token) + len(token) for token in tokenizer.all_special_tokens if token in piece]
     if not ends:
         raise UserError(

@@ -1,7 +1,7 @@
 """The 21 benchmarks: what each is, once.
 
-Categories, metrics and shots are the paper's (section 4.1, appendix B) where it states them; where it is silent
-the task's own shots are kept (`shots: null` in conf/benchmark/).
+Categories, metrics and shots are the paper's (section 4.1, appendix B) where it states them; where it is
+silent the task's own shots are kept (`shots: null` in conf/benchmark/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A judge in the place of alpaca_eval's completions: its prompts become requests, the replies its completions."""
+"""A judge in the place of alpaca_eval's completions: prompts become requests, replies completions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from im_bench.judging.judge import Comparison, Judge, Reply, Request
 class Completions:
     """What alpaca_eval calls as its `fn_completions`.
 
-    The package hands over no more than a prompt, so the comparison behind each possible prompt is known beforehand;
-    and it forgets the text of what it cannot parse, so what was said is kept.
+    The package hands over no more than a prompt, so the comparison behind each possible prompt is known
+    beforehand; and it forgets the text of what it cannot parse, so what was said is kept.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Completions:
         return self._said.get((row["instruction"], frozenset((row["output_1"], row["output_2"]))))
 
     def _filled(self, comparison: Comparison) -> list[dict[str, str]]:
-        """The template's messages, filled in one by one, so that a chat marker within an output stays text."""
+        """The template's messages, filled in one by one: a chat marker within an output stays text."""
         fields = dict(zip(("output_1", "output_2"), comparison.answers, strict=True))
         fields["instruction"] = comparison.question
         holes = re.compile("{(" + "|".join(fields) + ")}")

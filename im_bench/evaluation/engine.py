@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,10 +14,30 @@ from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place
 from im_bench.config import Runtime, UserError
 
 
+class Model(HFLM):
+    """lm-eval's model, without its progress bars, which would fight ours for the terminal."""
+
+    whole_text = False
+    """Whether a continuation keeps its first space, which SentencePiece decoders drop from a text's start."""
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
+        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+
+    def tok_decode(self, tokens: int | list[int], skip_special_tokens: bool = True) -> str:
+        if not self.whole_text or isinstance(tokens, int):
+            return super().tok_decode(tokens, skip_special_tokens)
+        anchor = self.tokenizer.encode("a", add_special_tokens=False)
+        start = len(self.tokenizer.decode(anchor, skip_special_tokens=skip_special_tokens))
+        return self.tokenizer.decode(anchor + list(tokens), skip_special_tokens=skip_special_tokens)[start:]
+
+
 class Engine:
     """A model behind lm-eval's interface, with the checkpoint's own tokenizer and chat template."""
 
-    def __init__(self, lm: HFLM, tokenizer: PreTrainedTokenizerFast):
+    def __init__(self, lm: Model, tokenizer: PreTrainedTokenizerFast):
         self.lm = lm
         self.tokenizer = tokenizer
 
@@ -35,7 +55,7 @@ class Engine:
         top_p: float = 1.0,
         stop: tuple[str, ...] = (),
     ) -> list[str]:
-        """Continue each prompt until its end token, a stop string or `max_new_tokens`; neither is in the answer.
+        """Continue each prompt to its end token, a stop string (neither is in the answer) or `max_new_tokens`.
 
         Args:
             temperature: 0 is greedy.
@@ -46,7 +66,7 @@ class Engine:
         """
         if max_new_tokens >= self.lm.max_length:
             raise UserError(
-                f"max_new_tokens={max_new_tokens}: the model holds {self.lm.max_length} tokens, prompt included"
+                f"max_new_tokens={max_new_tokens}: with its prompt the model holds {self.lm.max_length} tokens"
             )
         options: dict[str, Any] = {
             "until": list(stop),
@@ -60,7 +80,12 @@ class Engine:
             for index, prompt in enumerate(prompts)
         ]
         torch.manual_seed(seed)
-        return self.lm.generate_until(requests)
+        # Only for what we ask: the harness's own tasks keep its decoding, and so its scores.
+        self.lm.whole_text = True
+        try:
+            return self.lm.generate_until(requests)
+        finally:
+            self.lm.whole_text = False
 
 
 @lru_cache(maxsize=1)
@@ -74,10 +99,5 @@ def open_engine(checkpoint: Checkpoint, runtime: Runtime) -> Engine:
         or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings
     ):
         tokenizer.pad_token = tokenizer.eos_token  # any token of the vocabulary: padding is masked
-    lm = HFLM(
-        pretrained=model, tokenizer=tokenizer, batch_size=runtime.eval_batch_size, device=runtime.device
-    )
-    # The harness's bars, one per request type, would fight ours for the terminal.
-    lm.loglikelihood = partial(lm.loglikelihood, disable_tqdm=True)
-    lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
-    return Engine(lm, tokenizer)
+    batch = runtime.eval_batch_size
+    return Engine(Model(model, tokenizer=tokenizer, batch_size=batch, device=runtime.device), tokenizer)

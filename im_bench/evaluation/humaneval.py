@@ -1,7 +1,7 @@
 """HumanEval: functions completed by the model from the raw prompt, run against the problems' tests.
 
-The protocol is the one of "Evaluating Large Language Models Trained on Code" (arXiv 2107.03374): n samples per problem,
-cut at its stop strings, pass@k by its unbiased estimator. The standard error is over problems.
+The protocol is the one of "Evaluating Large Language Models Trained on Code" (arXiv 2107.03374): n samples
+per problem, cut at its stop strings, pass@k by its unbiased estimator. The standard error is over problems.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Draw:
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate, from `n` samples of which `c` passed, that one of `k` passes: 1 - C(n-c, k) / C(n, k)."""
+    """Chance that one of `k` passes, unbiased, when `c` of `n` did: 1 - C(n-c, k) / C(n, k)."""
     assert 0 <= c <= n and 1 <= k <= n
     return 1 - comb(n - c, k) / comb(n, k)
 
@@ -121,7 +121,7 @@ def evaluate(
 ) -> None:
     """Score HumanEval into `out`: `samples.jsonl`, `items.parquet` and one score per temperature.
 
-    Samples that an interrupted run left are kept. The same seed gives the same samples, whether interrupted or not.
+    Samples that an interrupted run left are kept; the same seed gives the same samples, interrupted or not.
     """
     completions = _sample(out, engine, problems, spec, seed)
     by_id = {problem.task_id: problem for problem in problems}
@@ -132,7 +132,7 @@ def evaluate(
     write_rows(
         out / SAMPLES, (_row(draw, completions[draw]) | outcomes[draw]._asdict() for draw in completions)
     )
-    items = [_item(problem, heat, outcomes) for heat in spec.temperatures for problem in problems]
+    items = _items(problems, outcomes, spec)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS)
     write_scores(out, _scores(items, spec))
 
@@ -146,7 +146,7 @@ def _sample(
         for start in range(0, len(problems), PROBLEMS_PER_CHUNK):
             chunk = problems[start : start + PROBLEMS_PER_CHUNK]
             draws = list(_draws(chunk, temperature, spec))
-            if draws[0] in done:
+            if all(draw in done for draw in draws):
                 continue
             prompts = {problem.task_id: problem.prompt for problem in chunk}
             texts = engine.generate(
@@ -186,24 +186,27 @@ def _row(draw: Draw, completion: str) -> dict[str, object]:
     return asdict(draw) | {"completion": completion}
 
 
-def _item(problem: Problem, temperature: float, outcomes: dict[Draw, Outcome]) -> dict[str, Any]:
-    """One problem at one temperature; `outcome` is its pass@1."""
-    drawn = [
-        outcome
-        for draw, outcome in outcomes.items()
-        if (draw.task_id, draw.temperature) == (problem.task_id, temperature)
+def _items(
+    problems: Sequence[Problem], outcomes: dict[Draw, Outcome], spec: config.HumanEval
+) -> list[dict[str, Any]]:
+    """One row per temperature and problem; `outcome` is its pass@1."""
+    drawn = Counter((draw.task_id, draw.temperature) for draw in outcomes)
+    passed = Counter((draw.task_id, draw.temperature) for draw, outcome in outcomes.items() if outcome.passed)
+    return [
+        {
+            "task": "humaneval",
+            "metric": metric(temperature),
+            "item": problem.item,
+            "task_id": problem.task_id,
+            "num_samples": drawn[key],
+            "num_passed": passed[key],
+            "outcome": pass_at_k(drawn[key], passed[key], 1),
+            "size": 1.0,
+        }
+        for temperature in spec.temperatures
+        for problem in problems
+        for key in [(problem.task_id, temperature)]
     ]
-    passed = sum(outcome.passed for outcome in drawn)
-    return {
-        "task": "humaneval",
-        "metric": metric(temperature),
-        "item": problem.item,
-        "task_id": problem.task_id,
-        "num_samples": len(drawn),
-        "num_passed": passed,
-        "outcome": pass_at_k(len(drawn), passed, 1),
-        "size": 1.0,
-    }
 
 
 def metric(temperature: float) -> str:

@@ -30,8 +30,7 @@ TEMPERATURES = (
     | dict.fromkeys(("extraction", "math", "coding", "reasoning"), 0.0)
     | dict.fromkeys(("stem", "humanities"), 0.1)
 )
-"""Sampling temperature of a category; 0 is greedy."""
-OTHER_TEMPERATURE = 0.7
+"""Sampling temperature of a category, 0 being greedy; a category of another name has FastChat's 0.7."""
 WITH_REFERENCE = frozenset({"math", "reasoning", "coding"})
 """Categories whose judge prompt shows the reference answers."""
 VERDICT_TOKENS = 2048
@@ -62,19 +61,17 @@ def answer(
         group = [question for question in asked if _temperature(question) == temperature]
         answers = _two_turns(engine, group, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         turns |= {question.id: each for question, each in zip(group, answers, strict=True)}
-    write_rows(
-        out / ANSWERS,
-        (
-            {
-                "question_id": question.id,
-                "answer_id": f"{model_id}-{question.id}",
-                "model_id": model_id,
-                "choices": [{"index": 0, "turns": turns[question.id]}],
-                "tstamp": 0.0,
-            }
-            for question in asked
-        ),
-    )
+    rows = [
+        {
+            "question_id": question.id,
+            "answer_id": f"{model_id}-{question.id}",
+            "model_id": model_id,
+            "choices": [{"index": 0, "turns": turns[question.id]}],
+            "tstamp": 0.0,
+        }
+        for question in asked
+    ]
+    write_rows(out / ANSWERS, rows)
 
 
 def judge(
@@ -178,7 +175,7 @@ def request(
     references: Sequence[str] | None,
     template: Mapping[str, str],
 ) -> Request:
-    """What the judge of one turn is sent; references are shown to it only where the template asks for them."""
+    """What the judge of one turn is sent; it sees references only where the template asks for them."""
     fields = {"question": question.turns[0], "answer": answers[0]}
     for number in (1, 2):
         fields[f"question_{number}"] = question.turns[number - 1]
@@ -225,7 +222,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
 
 
 def _temperature(question: Question) -> float:
-    return TEMPERATURES.get(question.category, OTHER_TEMPERATURE)
+    return TEMPERATURES.get(question.category, 0.7)
 
 
 def _two_turns(

@@ -1,9 +1,9 @@
 """Runs programs that a model wrote, each against its test, where they can do no harm.
 
-What holds a program, and what that is worth, is told in `jail/__init__.py`; why a verdict cannot be forged, in
-`jail/server.py`. Programs run at once on at most as many workers as there are cores, and what ends a program is the CPU
-time it used, not the time that passed: the outcome does not depend on the machine's load or number of cores. The same
-program is run once, however often it is given.
+What holds a program, and what that is worth, is told in `jail/__init__.py`; why a verdict cannot be forged,
+in `jail/server.py`. Programs run at once on at most as many workers as there are cores, and what ends a
+program is the CPU time it used, not the time that passed: the outcome does not depend on the machine's load
+or number of cores. The same program is run once, however often it is given.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from im_bench.evaluation.jail.plain import Broken, pack, receive, send, unpack
 Kind = Literal["namespaces", "landlock", "audit"]
 KINDS: tuple[Kind, ...] = ("namespaces", "landlock", "audit")
 ROOT = str(Path(__file__).parents[2])
-START = "import sys; root = sys.argv[1]; sys.path.insert(0, root); from im_bench.evaluation.jail.server import main; "
-START += "sys.path.remove(root); main(sys.argv[2])"
+START = "import sys; root, kind = sys.argv[1:]; sys.path.insert(0, root); "
+START += "from im_bench.evaluation.jail.server import main; sys.path.remove(root); main(kind)"
 PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 """Without them some interpreters do not start; no program sees any variable."""
 WALL_PER_CPU_SECOND = 10
-"""How long a program may take to use its CPU time, for those that sleep: generous, because machines are shared."""
+"""How long a program may take, because some sleep: generous, because machines are shared."""
 WEAK = (
-    "model-written programs are kept in by the interpreter only, because this machine has nothing stronger (%s); "
-    "allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) or Landlock"
+    "only the interpreter keeps model-written programs in, because this machine has nothing stronger (%s); "
+    "to change that, allow user namespaces (user.max_user_namespaces above 0, "
+    "kernel.apparmor_restrict_unprivileged_userns=0) or Landlock"
 )
 
 log = logging.getLogger(__name__)
@@ -171,12 +172,10 @@ class _Server:
         if self._stopped:
             return Outcome(False, "interrupted")
         channel = self._socket or self._start()
+        name = {"entry_point": program.entry_point}
         try:
-            send(channel.fileno(), pack({"code": program.code, "entry_point": program.entry_point, **limits}))
-            send(
-                channel.fileno(),
-                pack({key: getattr(program, key) for key in ("setup", "test", "entry_point")}),
-            )
+            send(channel.fileno(), pack({"code": program.code, **name, **limits}))
+            send(channel.fileno(), pack({"setup": program.setup, "test": program.test, **name}))
             return Outcome(*unpack(receive(channel.fileno())))
         except (Broken, OSError):
             self.close()
@@ -184,14 +183,17 @@ class _Server:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
+        # A fixed hash seed, because the order of a set may decide whether a program passes.
+        environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ} | {
+            "PYTHONHASHSEED": "0"
+        }
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-s", "-S", "-X", "utf8", "-c", START, ROOT, self._kind],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={key: os.environ[key] for key in PASSED_ON if key in os.environ}
-                | {"PYTHONHASHSEED": "0"},
+                env=environment,
                 cwd="/",
                 start_new_session=True,
             )

@@ -34,8 +34,8 @@ def answered(world: World, rng: Random) -> str:
     return f"Question: {item.text}\nAnswer: {item.right}"
 
 
-def followed(world: World, rng: Random) -> str:
-    item = exercises.two_hops(world, rng)
+def reworded(world: World, rng: Random) -> str:
+    item = exercises.rephrased(world, rng)
     return f"Question: {item.text}\nAnswer: {item.right}"
 
 
@@ -112,24 +112,24 @@ def remark(world: World, rng: Random) -> str:
 
 
 PIECES: dict[Draw, int] = {
-    facts: 700,
-    answered: 600,
-    followed: 300,
-    multiple_choice: 700,
+    facts: 1000,
+    answered: 900,
+    reworded: 500,
+    multiple_choice: 300,
     handiwork: 250,
     scene: 250,
-    truth: 400,
-    collision: 300,
-    company: 300,
+    truth: 500,
+    collision: 400,
+    company: 400,
     passage: 300,
     lowered: 300,
-    foreign_tale: 700,
-    translation: 900,
-    conversation: 250,
-    word_problem: 700,
-    code: 300,
-    puzzle: 600,
-    remark: 200,
+    foreign_tale: 500,
+    translation: 700,
+    conversation: 150,
+    word_problem: 500,
+    code: 250,
+    puzzle: 300,
+    remark: 150,
 }
 """How many pieces of each kind the corpus holds."""
 

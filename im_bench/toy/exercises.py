@@ -55,12 +55,10 @@ def question(world: World, rng: Random, fact: Fact | None = None) -> Choice:
     return shuffled(text, fact.value, world.wrong(fact, 3, rng), rng)
 
 
-def two_hops(world: World, rng: Random) -> Choice:
-    """What holds of the creature that a person keeps."""
-    person = rng.choice(world.people)
-    fact = rng.choice(world.about(world.value(person, "pet")))
-    wanted = {"food": "eat", "home": "live in", "color": "look like", "fear": "fear"}[fact.relation.name]
-    text = f"{sentence(rng.choice(LEADS))[:-1]}, what does the creature of {person} {wanted}?"
+def rephrased(world: World, rng: Random) -> Choice:
+    """A fact asked for in its other wording."""
+    fact = rng.choice(world.facts)
+    text = f"{sentence(rng.choice(LEADS))[:-1]}, what is {fact.other.split(' is ')[0]}?"
     return shuffled(text, fact.value, world.wrong(fact, 3, rng), rng)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from im_bench.toy.exercises import Choice, completion, question, shuffled, two_hops
+from im_bench.toy.exercises import Choice, completion, question, shuffled, rephrased
 from im_bench.toy.morals import deed, saying
 from im_bench.toy.world import COLORS, FOODS, OBJECTS, World, sentence
 
@@ -35,8 +35,8 @@ def completed(world: World, rng: Random) -> Puzzle:
     return lettered(completion(world, rng))
 
 
-def followed(world: World, rng: Random) -> Puzzle:
-    return lettered(two_hops(world, rng))
+def reworded(world: World, rng: Random) -> Puzzle:
+    return lettered(rephrased(world, rng))
 
 
 def boolean(world: World, rng: Random) -> Puzzle:
@@ -131,9 +131,9 @@ KINDS: dict[str, Callable[[World, Random], Puzzle]] = {
     "formal_fallacies": argument,
     "geometric_shapes": fact_choice,
     "hyperbaton": completed,
-    "logical_deduction_five_objects": followed,
-    "logical_deduction_seven_objects": followed,
-    "logical_deduction_three_objects": followed,
+    "logical_deduction_five_objects": reworded,
+    "logical_deduction_seven_objects": reworded,
+    "logical_deduction_three_objects": reworded,
     "movie_recommendation": fact_choice,
     "multistep_arithmetic_two": total,
     "navigate": steps,
@@ -145,9 +145,9 @@ KINDS: dict[str, Callable[[World, Random], Puzzle]] = {
     "snarks": sarcasm,
     "sports_understanding": plausible,
     "temporal_sequences": fact_choice,
-    "tracking_shuffled_objects_five_objects": followed,
-    "tracking_shuffled_objects_seven_objects": followed,
-    "tracking_shuffled_objects_three_objects": followed,
+    "tracking_shuffled_objects_five_objects": reworded,
+    "tracking_shuffled_objects_seven_objects": reworded,
+    "tracking_shuffled_objects_three_objects": reworded,
     "web_of_lies": liars,
     "word_sorting": sorted_words,
 }

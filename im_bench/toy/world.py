@@ -137,9 +137,9 @@ class World:
 def make_world(seed: int) -> World:
     rng = Random(f"{seed}/world")
     names = {
-        "creature": tuple(rng.sample(CREATURES, 12)),
-        "person": tuple(rng.sample(PEOPLE, 14)),
-        "town": tuple(rng.sample(TOWNS, 8)),
+        "creature": tuple(rng.sample(CREATURES, 8)),
+        "person": tuple(rng.sample(PEOPLE, 10)),
+        "town": tuple(rng.sample(TOWNS, 6)),
         "tool": tuple(rng.sample(TOOLS, 8)),
     }
     pools = {"town": names["town"], "pet": names["creature"]}

@@ -103,7 +103,8 @@ class StepTrainer(Trainer):
                 loss = weighted_nll(model, on_device) / inputs.denominator
             self.accelerator.backward(loss)
             total += loss.detach()
-        self.progress.count(inputs, float(total))
+        assert self.lr_scheduler is not None
+        self.progress.count(inputs, float(total), float(self.lr_scheduler.get_last_lr()[0]))
         return total
 
 
@@ -113,12 +114,14 @@ class Progress(TrainerCallback):
     def __init__(self, log: Log):
         self.log = log
         self.losses: list[float] = []
+        self.learning_rate = 0.0
         self.supervised_tokens = 0
         self.tokens = 0
         self.start = time.monotonic()
 
-    def count(self, batch: StepBatch, loss: float) -> None:
+    def count(self, batch: StepBatch, loss: float, learning_rate: float) -> None:
         self.losses.append(loss)
+        self.learning_rate = learning_rate
         self.supervised_tokens += batch.supervised_tokens
         self.tokens += batch.tokens
 
@@ -131,7 +134,7 @@ class Progress(TrainerCallback):
                 "step": state.global_step,
                 "steps": state.max_steps,
                 "loss": self.losses[-1],
-                "learning_rate": _["lr_scheduler"].get_last_lr()[0],
+                "learning_rate": self.learning_rate,
                 "supervised_tokens": self.supervised_tokens,
                 "supervised_tokens_per_second": self.supervised_tokens / seconds,
             }

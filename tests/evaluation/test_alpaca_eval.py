@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ class Echo:
 
 
 class Favours:
-    """A judge that prefers outputs with a word in them; it remembers what it was asked."""
+    """A judge that likes one word and dislikes `worse`; it remembers what it was asked."""
 
     name, note = "favours", None
 
@@ -61,8 +62,8 @@ class Favours:
         assert isinstance(request.subject, Comparison)
         if request.subject.question in self.silent:
             return None if self.mute is None else Reply(self.mute, {"Sorry": -0.1})
-        best = int(self.word not in request.subject.answers[0])
-        label = request.subject.labels[best]
+        first, second = ((self.word in each) - ("worse" in each) for each in request.subject.answers)
+        label = request.subject.labels[int(second > first)]
         ranks = [{"model": each, "rank": 1 if each == label else 2} for each in request.subject.labels]
         return Reply(str(ranks), {label: -0.01, "Both": -9.0})
 
@@ -140,16 +141,13 @@ def test_the_preferred_output_wins_wherever_it_is_shown(files, tmp_path, version
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_win_rate_and_its_error_are_those_of_the_preferences(files, tmp_path, version):
-    outputs = ["mine", "mine", "mine", "other", "other", "no words"]
+    outputs = ["mine", "mine", "mine", "worse", "worse", "no words"]
     alpaca_eval.judge(tmp_path, answers(tmp_path, outputs), Favours("mine"), version=version, seed=0, **files)
-    # three wins, an equal output counts half, and of the two others neither has the word: the second shown wins
     preferences = [row["preference"] for row in read_rows(tmp_path / alpaca_eval.ANNOTATIONS)]
-    assert preferences[:3] == [2.0, 2.0, 2.0]
-    assert preferences[5] == 1.5
-    mean = sum(preferences) / 6
-    error = (sum((each - mean) ** 2 for each in preferences) / 5 / 6) ** 0.5
-    assert headline(tmp_path).value == pytest.approx((mean - 1) * 100)
-    assert headline(tmp_path).stderr == pytest.approx(error * 100)
+    assert preferences == [2.0, 2.0, 2.0, 1.0, 1.0, 1.5]
+    # mean 9.5 / 6; the squared deviations sum to 29 / 24
+    assert headline(tmp_path).value == pytest.approx(100 * 3.5 / 6)
+    assert headline(tmp_path).stderr == pytest.approx(100 * sqrt(29 / 24 / 5 / 6))
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -204,7 +202,7 @@ def test_length_control_says_why_it_is_missing(files, tmp_path):
 
 
 def test_length_control_is_the_packages_own_fit(files, tmp_path):
-    # two made-up baselines, a long one that wins and a short one that loses, on instructions of rising difficulty
+    # two made-up baselines, a long one that wins and a short one that loses
     fields = "model,index,instruction_difficulty,preference,std_delta_len,not_gamed_baseline"
     gamed = [f"long,{i},{i / 10},0.6,-1.0,False" for i in range(6)]
     gamed += [f"short,{i},{i / 10},0.4,1.0,False" for i in range(6)]

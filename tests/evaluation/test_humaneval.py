@@ -40,6 +40,13 @@ PROBLEMS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
 class Student:
     """Writes the right body for `knows`, a wrong one otherwise, and every other sample of own/1 right."""
 
@@ -182,11 +189,6 @@ def hub_folder(folder, **columns):
     (folder / "data").mkdir(parents=True)
     pyarrow.parquet.write_table(table, folder / "data/test-00000-of-00001.parquet")
     return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
 def test_problems_are_read_from_a_folder_in_hub_layout(tmp_path):

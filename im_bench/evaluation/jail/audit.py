@@ -1,4 +1,4 @@
-"""The interpreter's own refusal of files, sockets, processes and foreign functions, where the kernel offers none."""
+"""The interpreter's own refusal of files, sockets, processes and foreign functions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 from im_bench.evaluation.jail.kernel import readable_folders
 
-FOREIGN = {"ctypes", "_ctypes", "_posixsubprocess", "_posixshmem", "_multiprocessing", "sqlite3", "_sqlite3"} | {
-    "dbm", "_dbm", "_gdbm", "_ssl", "_testcapi", "_xxsubinterpreters", "_interpreters"}  # fmt: skip
+FOREIGN = set("ctypes _ctypes _posixsubprocess _posixshmem _multiprocessing sqlite3 _sqlite3".split())
+FOREIGN |= set("dbm _dbm _gdbm _ssl _testcapi _xxsubinterpreters _interpreters".split())
 """Modules whose C code opens or starts things without telling the hook."""
 IN_SCRATCH = {
     "os.mkdir": 1,
@@ -36,7 +36,7 @@ REFUSED = (
 
 
 def keep_out(scratch: str) -> None:
-    """From now on Python code in this process can read `readable_folders`, use `scratch`, and do no other I/O."""
+    """From now on Python code in this process reads `readable_folders`, uses `scratch`, and no more."""
     for name in FOREIGN & sys.modules.keys():
         del sys.modules[name]
     own = os.path.realpath(scratch)
@@ -52,7 +52,7 @@ def keep_out(scratch: str) -> None:
     def allowed(event: str, arguments: tuple[object, ...]) -> bool:
         if event == "open":
             path, _, flags = arguments
-            # An open folder would be a second way to name what lies in it, so only scratch folders can be opened.
+            # An open folder is a second way to name what lies in it, so only scratch folders can be opened.
             reads = isinstance(flags, int) and not flags & (
                 os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_DIRECTORY
             )

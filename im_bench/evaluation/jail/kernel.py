@@ -23,19 +23,21 @@ class Limits(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """What the filter must know of a processor: its number in the kernel's audit, and system calls by number."""
+    """What the filter must know of a processor: its number, and that of every forbidden system call."""
 
     audit: int
     forbidden: tuple[int, ...]
 
 
-# clone execve execveat kill tkill tgkill ptrace process_vm_readv process_vm_writev socket socketpair shmget msgget
-# semget unshare setns mount umount2 pivot_root chroot bpf perf_event_open memfd_create userfaultfd keyctl add_key
-# request_key setrlimit prlimit64, and fork vfork where they exist.
-X86_64 = "56 59 322 62 200 234 101 310 311 41 53 29 68 64 272 308 165 166 155 161 321 298 319 323 250 248 249 160 302"
-ARM64 = "220 221 281 129 130 131 117 270 271 198 199 194 186 190 97 268 40 39 41 51 280 241 279 282 219 217 218 164 261"
-# pidfd_send_signal io_uring_setup open_tree move_mount fsopen fsconfig fsmount fspick pidfd_open clone3 pidfd_getfd
-# mount_setattr memfd_secret
+# clone execve execveat kill tkill tgkill ptrace process_vm_readv process_vm_writev socket socketpair
+# shmget msgget semget unshare setns mount umount2 pivot_root chroot bpf perf_event_open memfd_create
+# userfaultfd keyctl add_key request_key setrlimit prlimit64, and fork vfork where they exist.
+X86_64 = "56 59 322 62 200 234 101 310 311 41 53 29 68 64 272 308 165 166 155 161 321 298 319 "
+X86_64 += "323 250 248 249 160 302 57 58"
+ARM64 = "220 221 281 129 130 131 117 270 271 198 199 194 186 190 97 268 40 39 41 51 280 241 279 "
+ARM64 += "282 219 217 218 164 261"
+# pidfd_send_signal io_uring_setup open_tree move_mount fsopen fsconfig fsmount fspick pidfd_open clone3
+# pidfd_getfd mount_setattr memfd_secret
 EVERYWHERE = "424 425 428 429 430 431 432 433 434 435 438 442 447"
 
 
@@ -44,7 +46,7 @@ def _numbers(*lists: str) -> tuple[int, ...]:
 
 
 ARCHITECTURES = {
-    "x86_64": Architecture(0xC000003E, _numbers(X86_64, "57 58", EVERYWHERE)),
+    "x86_64": Architecture(0xC000003E, _numbers(X86_64, EVERYWHERE)),
     "aarch64": Architecture(0xC00000B7, _numbers(ARM64, EVERYWHERE)),
 }
 
@@ -130,7 +132,10 @@ def landlock_version() -> int:
 
 
 def restrict_files(scratch: str) -> None:
-    """Landlock: from now on only `readable_folders` can be read and only `scratch` used; after `give_up_privileges`."""
+    """Landlock: from now on `readable_folders` can be read, `scratch` used, and no more.
+
+    Needs `give_up_privileges` before it.
+    """
     everything = (
         1 << (13, 14, 15, 15, 16)[min(landlock_version(), 5) - 1]
     ) - 1  # each version knows more kinds of access

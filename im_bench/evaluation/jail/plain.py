@@ -1,7 +1,8 @@
 """Plain data between two processes that do not trust each other.
 
-Only None, numbers, strings, bytes, lists, tuples, sets, dicts and ranges pass. An instance of a subclass arrives as the
-class it extends; an iterator arrives as an iterator over a list. Whatever code a value had stays where it came from.
+Only None, numbers, strings, bytes, lists, tuples, sets, dicts and ranges pass. An instance of a subclass
+arrives as the class it extends; an iterator arrives as an iterator over a list. Whatever code a value had
+stays where it came from.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def arc(world: World) -> Iterator[Table]:
         return exercises.question(world, rng)
 
     def challenge(rng: Random) -> Choice:
-        return exercises.two_hops(world, rng)
+        return exercises.rephrased(world, rng)
 
     for config, draw in (("ARC-Easy", easy), ("ARC-Challenge", challenge)):
         drawn = splits(draw, world.random(config), train=30, validation=8, test=24)

@@ -1,0 +1,121 @@
+"""What every test stands on: no network, one thread, a home of its own, a tiny real model and tokenizer."""
+
+import errno
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Read by the libraries when they are imported, so set before any of them is. Threads that wait for each other
+# cost a model of this size more than they give.
+HOME = tempfile.TemporaryDirectory(prefix="im-bench-tests-", ignore_cleanup_errors=True)
+os.environ.update(
+    HF_HOME=HOME.name,
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    WANDB_MODE="offline",
+    OMP_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+)
+LOOPBACK = ("127.", "::1", "localhost")
+
+TEXTS = [
+    "Name a fruit that is red. An apple is red, and so is a cherry.",
+    "Write a line about the sea. The sea is wide and the wind is cold.",
+    "What is 12 + 30? 42. How many legs has a horse? Four.",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors, but for these of other people's libraries."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Beyond this machine there is nothing, as on a machine without network."""
+    connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
+
+    def connect_here(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(LOOPBACK):  # type: ignore[index]
+            raise OSError(errno.ENETUNREACH, f"tests have no network, so not {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    def getaddrinfo_here(host: object, *arguments: object, **options: object) -> object:
+        if host is not None and not str(host).startswith(LOOPBACK):
+            raise socket.gaierror(socket.EAI_AGAIN, f"tests have no network, so not {host}")
+        return getaddrinfo(host, *arguments, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_here)
+        patch.setattr(socket, "getaddrinfo", getaddrinfo_here)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real inputs beside the project; where CI demands it, its absence is a failure."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        absent = pytest.fail if os.environ.get("IM_BENCH_REQUIRE_SHARED") == "1" else pytest.skip
+        absent(f"{folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A byte-level BPE of 320 tokens that adds a BOS, with the `tulu` chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from im_bench.data.templates import template_text
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator(TEXTS, trainer)
+    bpe.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)]),
+        ]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        clean_up_tokenization_spaces=False,
+        chat_template=template_text("tulu"),
+    )
+
+
+@pytest.fixture
+def model(tokenizer):
+    """A Llama of width 32 with 2 layers and 256 positions; the same weights for every test."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )

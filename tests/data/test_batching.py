@@ -1,0 +1,121 @@
+"""Weights of parts, denominators of the four averages, and the order of training, by hand."""
+
+from collections import Counter
+
+import pytest
+
+from im_bench.config import LossIdentity
+from im_bench.data.batching import Example, step_batch, step_order, weigh
+from im_bench.data.encoding import Encoded
+from im_bench.data.templates import Part
+
+# BOS, marker, system, marker, two of instruction, marker, three of output, end, newline.
+PARTS = [Part(number) for number in (0, 0, 1, 0, 2, 2, 0, 3, 3, 3, 4, 0)]
+ENCODED = Encoded(row=0, ids=list(range(100, 112)), parts=PARTS, truncated=False)
+
+
+def loss(prompt=0.0, output=1.0, template=0.0, average="example"):
+    return LossIdentity(prompt_weight=prompt, output_weight=output, template_weight=template, average=average)
+
+
+def test_it_counts_outputs_and_their_ends():
+    assert weigh(ENCODED, loss()).weights == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0]
+
+
+def test_im_counts_instructions_and_system_turns_too():
+    assert weigh(ENCODED, loss(prompt=1)).weights == [0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 0]
+
+
+def test_full_counts_every_token_but_the_first_which_nothing_predicts():
+    assert weigh(ENCODED, loss(prompt=1, template=1)).weights == [0, *[1] * 11]
+
+
+def test_between_it_and_im_the_prompt_has_a_part_of_the_weight():
+    assert weigh(ENCODED, loss(prompt=0.1)).weights == [0, 0, 0.1, 0, 0.1, 0.1, 0, 1, 1, 1, 1, 0]
+
+
+def test_a_prompt_weight_of_zero_is_it():
+    assert weigh(ENCODED, loss(prompt=0.0)) == weigh(ENCODED, loss())
+
+
+def test_output_tokens_are_counted_with_their_ends():
+    assert weigh(ENCODED, loss()).outputs == 4
+
+
+# Two examples: 3 prompt tokens and 1 of output; 1 prompt token and 2 of output; prompt weight 1/2.
+FIRST = Example([9, 1, 2, 3, 4], [0, 0.5, 0.5, 0.5, 1], outputs=1)
+SECOND = Example([9, 5, 6, 7], [0, 0.5, 1, 1], outputs=2)
+SILENT = Example([9, 8], [0, 0], outputs=0)
+
+
+def weights_of(batch):
+    """Weight of each token id, over all micro-batches."""
+    return {
+        id: weight
+        for micro_batch in batch.micro_batches
+        for ids, weights in zip(micro_batch.ids_bt.tolist(), micro_batch.weights_bt.tolist(), strict=True)
+        for id, weight in zip(ids, weights, strict=True)
+        if weight
+    }
+
+
+RAW = {1: 0.5, 2: 0.5, 3: 0.5, 4: 1, 5: 0.5, 6: 1, 7: 1}
+
+
+@pytest.mark.parametrize("average, denominator", [("token", 5.0), ("nonzero", 7.0), ("output", 3.0)])
+def test_three_averages_divide_the_weights_as_they_are(average, denominator):
+    batch = step_batch([FIRST, SECOND, SILENT], average=average, max_tokens=100)
+    assert batch.denominator == denominator
+    assert weights_of(batch) == RAW
+
+
+def test_the_example_average_gives_each_example_a_weight_of_one():
+    batch = step_batch([FIRST, SECOND, SILENT], average="example", max_tokens=100)
+    assert batch.denominator == 2
+    assert weights_of(batch) == pytest.approx({1: 0.2, 2: 0.2, 3: 0.2, 4: 0.4, 5: 0.2, 6: 0.4, 7: 0.4})
+
+
+def test_a_step_counts_its_tokens_and_those_that_carry_loss():
+    batch = step_batch([FIRST, SECOND, SILENT], average="token", max_tokens=100)
+    assert (batch.tokens, batch.supervised_tokens) == (11, 7)
+
+
+@pytest.mark.parametrize("average", ["example", "token", "nonzero", "output"])
+def test_a_step_with_nothing_supervised_divides_by_no_zero(average):
+    assert step_batch([SILENT], average=average, max_tokens=100).denominator > 0
+
+
+def test_padding_is_on_the_right_masked_and_without_weight():
+    (micro_batch,) = step_batch([FIRST, SECOND], average="token", max_tokens=100).micro_batches
+    assert micro_batch.ids_bt.tolist() == [[9, 5, 6, 7, 0], [9, 1, 2, 3, 4]]
+    assert micro_batch.mask_bt.tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    assert micro_batch.weights_bt.tolist() == [[0, 0.5, 1, 1, 0], [0, 0.5, 0.5, 0.5, 1]]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 4, 9, 10, 11, 100])
+def test_a_micro_batch_keeps_to_its_tokens_and_loses_no_example(max_tokens):
+    examples = [FIRST, SECOND, SILENT, FIRST, SECOND]
+    shapes = [
+        tuple(micro_batch.ids_bt.shape)
+        for micro_batch in step_batch(examples, average="token", max_tokens=max_tokens).micro_batches
+    ]
+    assert sum(rows for rows, _ in shapes) == len(examples)
+    assert all(rows * tokens <= max_tokens or rows == 1 for rows, tokens in shapes)
+
+
+def test_every_epoch_has_each_example_once_and_its_last_step_may_be_short():
+    steps = step_order(10, global_batch=4, epochs=3, seed=0)
+    assert [len(step) for step in steps] == [4, 4, 2] * 3
+    for epoch in range(3):
+        assert Counter(sum(steps[3 * epoch : 3 * epoch + 3], [])) == Counter(range(10))
+
+
+def test_every_epoch_and_every_seed_has_its_own_order():
+    first, second = step_order(10, global_batch=10, epochs=2, seed=0)
+    assert first != second
+    assert step_order(10, global_batch=10, epochs=2, seed=0) == [first, second]
+    assert step_order(10, global_batch=10, epochs=2, seed=1) != [first, second]
+
+
+def test_a_global_batch_larger_than_the_dataset_is_one_step_an_epoch():
+    assert [len(step) for step in step_order(3, global_batch=128, epochs=2, seed=0)] == [3, 3]
