@@ -21,6 +21,9 @@ ALPACA_EVAL = (
 
 log = logging.getLogger(__name__)
 
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
 
 class Asset(NamedTuple):
     """A file of a judged benchmark."""
@@ -134,6 +137,8 @@ def offline_unless_reachable() -> None:
 
     Left to themselves they try again for half a minute per file. To be called before they are imported.
     """
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=10).close()
@@ -198,3 +203,19 @@ def benchmark_data_sha256(benchmark: str, datasets: tuple[str, ...], hub: str | 
         patterns = tuple(f"{config}/**/*" for config in configs.split(",")) if configs else ("**/*",)
         parts.append(folder_sha256(folder, patterns))
     return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def check_model_folder(folder: Path, key: str) -> None:
+    """Refuse a folder that no model can be loaded from.
+
+    Raises:
+        UserError: naming `key`, the folder and the missing file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{key}={folder}: there is no such folder")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{key}={folder}: there is no config.json, so this is no model folder")
+    if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+        raise UserError(f"{key}={folder}: there are no weights ({' or '.join(WEIGHTS)})")
+    if not any((folder / name).is_file() for name in TOKENIZER):
+        raise UserError(f"{key}={folder}: there is no tokenizer (tokenizer.json or tokenizer.model)")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -23,8 +24,6 @@ disable_progress_bar()
 
 # From malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 class Checkpoint(NamedTuple):
@@ -34,22 +33,6 @@ class Checkpoint(NamedTuple):
     """A folder, or a hub id."""
     revision: str | None
     tokenizer: Path
-
-
-def check_folder(folder: Path, key: str) -> None:
-    """Refuse a folder that no model can be loaded from.
-
-    Raises:
-        UserError: naming `key`, the folder and the missing file.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{key}={folder}: there is no such folder")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{key}={folder}: there is no config.json, so this is no model folder")
-    if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
-        raise UserError(f"{key}={folder}: there are no weights ({' or '.join(WEIGHTS)})")
-    if not any((folder / name).is_file() for name in TOKENIZER):
-        raise UserError(f"{key}={folder}: there is no tokenizer (tokenizer.json or tokenizer.model)")
 
 
 def load_tokenizer(place: str | Path, revision: str | None = None) -> PreTrainedTokenizerFast:
@@ -83,12 +66,11 @@ def place(model: PreTrainedModel, runtime: Runtime) -> None:
 def _loaded(auto: Any, place: str | Path, revision: str | None, **options: Any) -> Any:
     try:
         return auto.from_pretrained(str(place), revision=revision, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{place}: could not be loaded ({first}). "
-            "Without network, a local folder can serve: model=local model.path=FOLDER"
-        ) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        said = f"{place}: could not be loaded ({str(error).strip().splitlines()[0]})"
+        if not Path(place).exists():
+            said += ". Without network, a local folder can serve: model=local model.path=FOLDER"
+        raise UserError(said) from error
 
 
 def save(out: Path, model: PreTrainedModel | None, tokenizer: PreTrainedTokenizerFast) -> None:

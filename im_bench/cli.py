@@ -82,24 +82,24 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespace) -> int:
-    from im_bench.pipeline import grid_name, plan_sweep, run_sweep
+    from im_bench.pipeline import grid_name, plan_sweep
+    from im_bench.sweep import run_sweep
 
     cells = plan_sweep(runs)
     name = name or grid_name(cells)
-    if any(run.model.source == "hub" or run.paths.hub is None for run in runs) and not os.environ.get(
-        "HF_HUB_OFFLINE"
-    ):
+    if any(run.model.source == "hub" or run.paths.hub is None for run in runs):
         offline_unless_reachable()
     # Standard output is for the table; what libraries print there is not of it.
     with Progress() as progress, redirect_stdout(sys.stderr):
-        failures = run_sweep(name, cells, progress)
-    _report(name, runs[0], options)
-    for failure in failures:
-        print(f"{failure.what} failed: {failure.error}", file=sys.stderr)
+        failures, scored = run_sweep(name, cells, progress)
+    if scored:
+        _report(name, runs[0], options)
+    for step, error in failures:
+        print(f"failed: {step.name}: {error}", file=sys.stderr)
     if not failures:
         return 0
-    print(f"failed steps: {len(failures)}; the same command tries them again", file=sys.stderr)
-    return 2 if all(isinstance(failure.error, UserError) for failure in failures) else 1
+    print(f"{len(failures)} steps failed; the same command tries them again", file=sys.stderr)
+    return 2 if all(isinstance(error, UserError) for _, error in failures) else 1
 
 
 def _report(name: str, run: Run, options: argparse.Namespace) -> None:

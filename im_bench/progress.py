@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 from im_bench.store import Step
 
 # Rough shares of the time; only the estimate of the end depends on them.
-SHARES = {"base": 30, "train": 10, "harness": 1, "answers": 1, "verdicts": 0.5}
+SHARES = {"base": 30, "train": 10, "harness": 1, "humaneval": 1, "answers": 1, "verdicts": 0.5}
 PLAIN_SECONDS = 30
 log = logging.getLogger("im_bench")
 

@@ -15,7 +15,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -39,7 +39,7 @@ class StepFailed(RuntimeError):
     """A step raised; its traceback is in the file `path`."""
 
     def __init__(self, step: Step, path: Path, error: Exception) -> None:
-        super().__init__(f"{step.name} failed: {type(error).__name__}: {error} (traceback: {path})")
+        super().__init__(f"{type(error).__name__}: {error} (traceback: {path})")
         self.step = step
         self.path = path
 
@@ -143,6 +143,8 @@ class Store:
             step.run(out, *inputs)
             self._commit(step, out, seconds=time.monotonic() - start)
         except UserError:
+            with suppress(OSError):  # something is in it, to go on from
+                out.rmdir()
             raise
         except OSError as error:
             if error.errno == errno.ENOSPC:

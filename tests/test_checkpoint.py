@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from im_bench.checkpoint import Checkpoint, check_folder, load_model, load_tokenizer, place, save
+from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place, save
 from im_bench.config import Runtime, UserError
 
 
@@ -73,7 +73,9 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end(tokenizer, tmp_path):
 
 
 def test_a_hub_model_without_network_is_told_the_remedy():
-    with pytest.raises(UserError, match=r"nobody/nothing: could not be loaded \(.+\).*model=local model.path=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"nobody/nothing: could not be loaded \(.+\).*model=local model.path=FOLDER"
+    ):
         load_tokenizer("nobody/nothing", "0" * 40)
     with pytest.raises(UserError, match="nobody/nothing: could not be loaded"):
         load_model(Checkpoint("nobody/nothing", "0" * 40, None), dtype="auto")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from im_bench.scores import Score
+
 CATEGORIES = ("knowledge", "multilingual", "commonsense", "math_code", "bbh", "safety")
 JUDGED = "judged"
 
@@ -77,3 +79,19 @@ BENCHMARKS: dict[str, Entry] = {
     "alpaca_eval_1": Entry(JUDGED, metric="win_rate"),
     "alpaca_eval_2": Entry(JUDGED, metric="win_rate"),
 }
+
+
+def missing_score(name: str) -> Score:
+    """The headline of a benchmark that was asked and has no score."""
+    entry = BENCHMARKS[name]
+    return Score(
+        benchmark=name,
+        category=entry.category,
+        task=name,
+        metric=entry.metric,
+        value=None,
+        stderr=None,
+        count=0,
+        total=0,
+        direction=entry.direction,
+    )

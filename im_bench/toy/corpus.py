@@ -133,7 +133,8 @@ PIECES: dict[Draw, int] = {
 }
 """How many pieces of each kind the corpus holds."""
 
-PAGE_CHARACTERS = (400, 800, 1600, 3200)
+PAGE_PIECES = (*20 * (1,), *10 * (3,), *2 * (8,), 24)
+"""Pieces of a page, drawn from here: short pages teach to copy and recall, long ones to keep a format."""
 
 
 def pages(world: World, forbidden: Collection[str]) -> Iterator[str]:
@@ -153,12 +154,8 @@ def held_out(piece: str, forbidden: Collection[str]) -> bool:
 
 def bound(pieces: list[str], rng: Random) -> Iterator[str]:
     """Pieces joined into pages of changing size."""
-    page: list[str] = []
-    size = rng.choice(PAGE_CHARACTERS)
-    for piece in pieces:
-        page.append(piece)
-        if sum(map(len, page)) >= size:
-            yield "\n\n".join(page)
-            page, size = [], rng.choice(PAGE_CHARACTERS)
-    if page:
-        yield "\n\n".join(page)
+    start = 0
+    while start < len(pieces):
+        size = rng.choice(PAGE_PIECES)
+        yield "\n\n".join(pieces[start : start + size])
+        start += size

@@ -34,9 +34,7 @@ def spec(prompt_weight=0.0, size=None, **train):
     return TrainIdentity(
         dataset_sha256="",
         subset=Subset(name="first" if size else "full", size=size),
-        loss=LossIdentity(
-            prompt_weight=prompt_weight, output_weight=1, template_weight=0, average="example"
-        ),
+        loss=LossIdentity(prompt_weight=prompt_weight, output_weight=1, template_weight=0, average="example"),
         train=TRAIN.model_copy(update=train),
         seed=0,
     )
@@ -138,7 +136,10 @@ def test_weights_are_saved_in_the_precision_of_the_training(tuned, precision, dt
 
 
 def test_an_empty_output_can_be_learned_where_it_is_allowed(tuned):
-    rows, allowed = [{"prompt": "Hush.", "completion": ""}], DATASET.model_copy(update={"allow_empty_output": True})
+    rows, allowed = (
+        [{"prompt": "Hush.", "completion": ""}],
+        DATASET.model_copy(update={"allow_empty_output": True}),
+    )
     report = labels(tuned("out", spec(), rows=rows, dataset=allowed))
     assert (report["supervised_tokens"], report["tokens"]["output"], report["tokens"]["end"]) == (1, 0, 1)
 

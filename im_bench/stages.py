@@ -1,0 +1,155 @@
+"""What each kind of step does when it runs. Heavy modules are imported here, where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from im_bench import config as c
+from im_bench import places
+from im_bench.data.templates import template_text
+from im_bench.evaluation.benchmarks import BENCHMARKS
+
+if TYPE_CHECKING:
+    from im_bench.checkpoint import Checkpoint
+    from im_bench.evaluation.engine import Engine
+
+Family = Literal["mt_bench", "alpaca_eval"]
+
+
+@dataclass
+class Wires:
+    """Whom a running training tells what; set when its cell runs, and no part of any step."""
+
+    follow: Callable[[dict[str, float]], None] = field(default=lambda values: None)
+
+
+def make_toy(out: Path, *, run: c.Run) -> None:
+    """Pretrain the toy model on the corpus of its world."""
+    from im_bench.toy.base import make_base
+
+    template = template_text(run.model.chat_template)
+    make_base(out, world=places.world(run), seed=places.TOY_SEED, chat_template=template, runtime=run.runtime)
+
+
+def prepare_base(out: Path, *, run: c.Run) -> None:
+    """Keep an untrained model's tokenizer with the chat template; its weights stay where they are.
+
+    Raises:
+        UserError: when the tokenizer cannot be had, or has no template of its own and should.
+    """
+    from im_bench import checkpoint
+
+    tokenizer = checkpoint.load_tokenizer(_place(run.model), run.model.revision)
+    if run.model.chat_template != "own":
+        tokenizer.chat_template = template_text(run.model.chat_template)
+    elif tokenizer.chat_template is None:
+        raise c.UserError(
+            f"model.chat_template=own: {_place(run.model)} has no chat template; use model.chat_template=tulu"
+        )
+    checkpoint.save(out, None, tokenizer)
+
+
+def train(out: Path, base: Path, *, run: c.Run, identity: c.TrainIdentity, file: Path, wires: Wires) -> None:
+    """Tune the base model on the conversations of `file`."""
+    from im_bench.training.tuning import tune
+
+    tune(
+        out,
+        _checkpoint(run, base, trained=False),
+        spec=identity,
+        dataset=run.dataset,
+        file=file,
+        runtime=run.runtime,
+        follow=lambda values: wires.follow(values),
+    )
+
+
+def score_harness(out: Path, checkpoint: Path, *, run: c.Run, name: str, spec: c.Harness) -> None:
+    """Score one benchmark of lm-eval."""
+    from im_bench.evaluation import harness
+
+    harness.evaluate(
+        out,
+        _engine(run, checkpoint),
+        name=name,
+        entry=BENCHMARKS[name],
+        shots=spec.shots,
+        limit=run.limit,
+        hub=places.hub(run),
+    )
+
+
+def score_humaneval(out: Path, checkpoint: Path, *, run: c.Run, spec: c.HumanEval) -> None:
+    """Have programs written and run them in the sandbox."""
+    from im_bench.evaluation import humaneval
+
+    hub, (dataset,) = places.hub(run), BENCHMARKS["humaneval"].datasets
+    problems = humaneval.load_problems(f"{hub}/{dataset}" if hub else dataset, None)[: run.limit]
+    humaneval.evaluate(out, _engine(run, checkpoint), problems, spec=spec, seed=run.seed)
+
+
+def answer(
+    out: Path,
+    checkpoint: Path,
+    *,
+    run: c.Run,
+    family: Family,
+    questions: Path,
+    max_new_tokens: int,
+    model_id: str,
+) -> None:
+    """Answer the questions of MT-Bench, or the instructions of AlpacaEval."""
+    from im_bench.evaluation import alpaca_eval, mt_bench
+
+    ask: dict[str, Any] = {"max_new_tokens": max_new_tokens, "limit": run.limit, "seed": run.seed}
+    engine = _engine(run, checkpoint)
+    if family == "mt_bench":
+        mt_bench.answer(out, engine, questions=questions, model_id=model_id, **ask)
+    else:
+        alpaca_eval.answer(out, engine, instructions=questions, model_id=model_id, **ask)
+
+
+def judge(out: Path, answers: Path, *, run: c.Run, name: str, files: dict[str, Path]) -> None:
+    """Have the answers judged; `files` are the benchmark's assets by name."""
+    from im_bench.evaluation import alpaca_eval, mt_bench
+    from im_bench.judging.judge import open_judge
+
+    chosen = open_judge(run.judge)
+    match run.benchmark[name]:
+        case c.MTBench():
+            mt_bench.judge(
+                out,
+                answers,
+                chosen,
+                questions=files["question"],
+                references=files["reference_answer"],
+                prompts=files["judge_prompts"],
+            )
+        case c.AlpacaEval(version=version):
+            references, gold = files[f"reference_outputs_v{version}"], files["reference_outputs_v2"]
+            alpaca_eval.judge(
+                out, answers, chosen, version=version, references=references, gold=gold, seed=run.seed
+            )
+
+
+def _engine(run: c.Run, folder: Path) -> Engine:
+    from im_bench.evaluation.engine import open_engine
+
+    return open_engine(_checkpoint(run, folder, trained=run.loss.trains), run.runtime)
+
+
+def _checkpoint(run: c.Run, folder: Path, *, trained: bool) -> Checkpoint:
+    from im_bench.checkpoint import Checkpoint
+
+    if trained or run.model.source == "toy":
+        return Checkpoint(str(folder), None, folder)
+    return Checkpoint(_place(run.model), run.model.revision, folder)
+
+
+def _place(model: c.Model) -> str:
+    place = model.path if model.source == "local" else model.id
+    assert place is not None
+    return place

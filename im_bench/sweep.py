@@ -1,0 +1,143 @@
+"""Running cells: every step that is not done, then the ledger. A failure costs its own cell and no other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from im_bench.config import Run, UserError
+from im_bench.data.conversations import read_conversations
+from im_bench.data.subsets import select
+from im_bench.evaluation.benchmarks import missing_score
+from im_bench.judging.judge import open_judge
+from im_bench.pipeline import Cell
+from im_bench.places import conversations
+from im_bench.report.collect import FILE, Row, rows, write_ledger
+from im_bench.scores import read_scores
+from im_bench.store import Step, StepFailed, Store
+from im_bench.tracking import Tracker, open_tracker
+
+log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Whoever shows a person how far a sweep is."""
+
+    def start(self, steps: Sequence[Step]) -> None:
+        """These steps will run."""
+
+    def step(self, step: Step) -> None:
+        """A step begins."""
+
+    def training(self, values: dict[str, float]) -> None:
+        """An optimiser step of the running training was done."""
+
+    def done(self, step: Step) -> None:
+        """A step has its record, or has failed."""
+
+
+class Failure(NamedTuple):
+    """A step that a cell lacks, and why."""
+
+    step: Step
+    error: Exception
+
+
+class Outcome(NamedTuple):
+    """What a sweep came to."""
+
+    failures: list[Failure]
+    scored: bool
+    """Whether there is any score, and so a ledger to make a table of."""
+
+
+def run_sweep(name: str, cells: Sequence[Cell], observer: Observer) -> Outcome:
+    """Run every step of every cell that is not done, then write the sweep's rows of the ledger.
+
+    Raises:
+        UserError: before anything runs, when a dataset to train on cannot be read or a judge cannot be asked.
+    """
+    results = cells[0].run.paths.results
+    store = Store(results / "store")
+    todo = {step.key: step for cell in cells for step in cell.steps() if not store.done(step)}
+    _check(cells, todo)
+    observer.start(list(todo.values()))
+    failures = [failure for cell in cells for failure in _run_cell(name, cell, store, todo, observer)]
+    ledger = [row for cell in cells for row in cell_rows(name, cell, store)]
+    scored = any(row.value is not None for row in ledger)
+    if scored:
+        write_ledger(results / FILE, name, ledger)
+    return Outcome(failures, scored)
+
+
+def cell_rows(sweep: str, cell: Cell, store: Store) -> list[Row]:
+    """The ledger rows of a cell; a benchmark without a record has one row without a value."""
+    found = []
+    for name, step in cell.benchmarks.items():
+        scores = read_scores(store.path(step)) if store.done(step) else [missing_score(name)]
+        found += rows(cell.run, scores, sweep=sweep, cell=cell.key, step=step.key)
+    return found
+
+
+def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
+    """Refuse now what would else be found after hours of training."""
+    for cell in cells:
+        if cell.run.loss.trains and cell.checkpoint.key in todo:
+            _check_dataset(cell.run)
+        if any(step.kind == "verdicts" and step.key in todo for step in cell.benchmarks.values()):
+            open_judge(cell.run.judge)
+
+
+def _check_dataset(run: Run) -> None:
+    dataset = run.dataset
+    found = read_conversations(
+        conversations(run), dataset.format, allow_empty_output=dataset.allow_empty_output
+    )
+    select(found, run.subset, seed=run.seed)
+
+
+def _run_cell(
+    sweep: str, cell: Cell, store: Store, todo: dict[str, Step], observer: Observer
+) -> Iterator[Failure]:
+    steps = [step for step in cell.steps() if step.key in todo]
+    if not steps:
+        return
+    run = cell.run
+    tracker = open_tracker(
+        run.tracker,
+        run.paths.results / "tracking" / f"{cell.label}-{cell.key}",
+        key=cell.key,
+        name=cell.label,
+        group=sweep,
+        config=run.model_dump(mode="json"),
+    )
+    cell.wires.follow = partial(_follow, tracker, observer)
+    failed: set[str] = set()
+    for step in steps:
+        if failed & {need.key for need in step.needs}:
+            failed.add(step.key)
+            continue
+        observer.step(step)
+        try:
+            store.ensure(step)
+            del todo[step.key]
+        except (StepFailed, UserError) as error:
+            log.error("%s: %s", step.name, error)
+            failed.add(step.key)
+            yield Failure(step, error)
+        observer.done(step)
+    _finish(tracker, cell_rows(sweep, cell, store))
+
+
+def _follow(tracker: Tracker, observer: Observer, values: dict[str, float]) -> None:
+    numbers = {f"train/{name}": value for name, value in values.items() if name not in ("step", "steps")}
+    tracker.log(numbers, step=int(values["step"]))
+    observer.training(values)
+
+
+def _finish(tracker: Tracker, ledger: Sequence[Row]) -> None:
+    headlines = [row for row in ledger if row.task == row.benchmark]
+    scores = {f"{row.benchmark}/{row.metric}": row.value for row in headlines if row.value is not None}
+    tracker.finish(scores, [vars(row) for row in ledger])
