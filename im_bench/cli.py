@@ -135,16 +135,19 @@ def sweep_runs(name: str, folder: Path, overrides: Sequence[str]) -> list[Run]:
     fixed = {override.key_or_group: text for override, text in given if not override.is_sweep_override()}
     axes = {
         override.key_or_group: override
-        for override in _parsed(_params(name, folder))
+        for override in _parsed(_params(folder / f"{name}.yaml"))
         if override.key_or_group not in fixed
     }
     choices = [list(_choices(override)) for override in (axes | swept).values()]
     return [compose_run(name, folder, [*fixed.values(), *cell]) for cell in itertools.product(*choices)]
 
 
-def _params(name: str, folder: Path) -> list[str]:
-    values = load_yaml(folder / f"{name}.yaml") if (folder / f"{name}.yaml").exists() else {}
-    params = values.get("hydra", {}).get("sweeper", {}).get("params", {})
+def _params(file: Path) -> list[str]:
+    params: Any = load_yaml(file)
+    for key in ("hydra", "sweeper", "params"):
+        params = params.get(key, {})
+        if not isinstance(params, dict):
+            raise UserError(f"{file}: {key} is {params!r}, but must hold keys; see sweeps/demo.yaml")
     return [f"{key}={value}" for key, value in params.items()]
 
 
@@ -190,14 +193,17 @@ def _sentence(error: HydraException) -> str:
     """Hydra's refusal in the user's words, with the nearest name that would have been right."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.removesuffix(".yaml").partition("/")
+        if not option:  # a defaults list names a file beside its own
+            return f"defaults: there is no config {group}; a sweep's begin with config"
         options = error.options or [file.stem for file in (CONF / group).glob("*.yaml")]
         return f"{group}={option}: there is no such {group}{_nearest(option, options)}"
     text = str(error)
-    key = re.search(r"[Cc]ould not (?:override|find|delete from config\.) '([^']+)'", text)
-    if key:
-        if key[1] in _keys():
-            return f"{key[1]}: the chosen {key[1].partition('.')[0]} has no such key"
-        return f"{key[1]}: there is no such key{_nearest(key[1], _keys(), otherwise=_groups())}"
+    found = re.search(r"[Cc]ould not (?:override|find|delete from config\.) '([^']+)'", text)
+    key, known = found[1] if found else "", _keys()
+    if key and key not in known:
+        return f"{key}: there is no such key{_nearest(key, known, otherwise=_groups())}"
+    if "." in key:
+        return f"{key}: the chosen {key.partition('.')[0]} has no such key"
     return text.splitlines()[0]
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from yaml import YAMLError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -410,5 +411,15 @@ def _needed(key: str) -> str:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as plain values, interpolations unresolved."""
-    return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]  # a dict at the top
+    """A YAML file as plain values, interpolations unresolved.
+
+    Raises:
+        UserError: when it is not YAML, or holds anything but keys.
+    """
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except YAMLError as error:
+        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected keys, found {type(values).__name__}")
+    return values  # type: ignore[return-value]  # its keys are words

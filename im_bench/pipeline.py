@@ -1,7 +1,7 @@
 """The experiment as one page: what steps a cell is made of.
 
-base -> train -> one step per benchmark; a judged benchmark is two, answers and verdicts. Planning runs nothing
-and loads no torch: it reads the files that identities need, so what is missing is refused before any work.
+base -> train -> one step per benchmark; a judged benchmark is two, answers and verdicts. Planning loads no
+torch and runs nothing: it reads the files that identities need, so what is missing is refused before any work.
 """
 
 from __future__ import annotations

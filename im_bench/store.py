@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import platform
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -98,7 +100,7 @@ class Store:
             return False
         try:
             identity = json.loads(record.read_text())["identity"]
-        except (json.JSONDecodeError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{record} is damaged ({error!r}); delete the folder and run again") from None
         if identity != step.identity:
             raise UserError(f"{record} does not describe {step.name}; delete the folder and run again")
@@ -146,13 +148,11 @@ class Store:
             with suppress(OSError):  # something is in it, to go on from
                 out.rmdir()
             raise
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
+        except Exception as error:
+            if _is_full_disk(error, out):
                 raise UserError(
                     f"{out}: the disk is full; make room and run the same command again"
                 ) from error
-            raise self._failure(step, out, error) from error
-        except Exception as error:
             raise self._failure(step, out, error) from error
 
     def _failure(self, step: Step, out: Path, error: Exception) -> StepFailed:
@@ -165,6 +165,12 @@ class Store:
         draft = out / f"{RECORD}.draft"
         draft.write_text(json.dumps(record, indent=2) + "\n")
         draft.replace(out / RECORD)
+
+
+def _is_full_disk(error: Exception, out: Path) -> bool:
+    """Whether there was no room: safetensors says so only in its text, and torch.save not at all."""
+    no_room = os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
+    return no_room or shutil.disk_usage(out).free < 1 << 20
 
 
 def _made(seconds: float) -> dict[str, Any]:

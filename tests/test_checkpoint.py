@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from im_bench.assets import check_model_folder
 from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place, save
 from im_bench.config import Runtime, UserError
 
@@ -15,12 +16,12 @@ def folder(model, tokenizer, tmp_path):
 
 
 def test_a_whole_folder_is_accepted(folder):
-    check_folder(folder, "model.path")
+    check_model_folder(folder, "model.path")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=f"model.path={tmp_path}/none: there is no such folder"):
-        check_folder(tmp_path / "none", "model.path")
+        check_model_folder(tmp_path / "none", "model.path")
 
 
 LACKING = {
@@ -34,13 +35,13 @@ LACKING = {
 def test_a_folder_that_lacks_a_file_is_told_which(folder, name, said):
     (folder / name).unlink()
     with pytest.raises(UserError, match=f"model.path={folder}: {said}"):
-        check_folder(folder, "model.path")
+        check_model_folder(folder, "model.path")
 
 
 def test_what_a_training_left_beside_its_weights_is_no_weights(folder):
     (folder / "model.safetensors").rename(folder / "training_args.bin")
     with pytest.raises(UserError, match="there are no weights"):
-        check_folder(folder, "model.path")
+        check_model_folder(folder, "model.path")
 
 
 def test_a_saved_checkpoint_loads_anywhere(folder, model, tokenizer):

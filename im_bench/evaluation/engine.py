@@ -55,7 +55,7 @@ class Engine:
         top_p: float = 1.0,
         stop: tuple[str, ...] = (),
     ) -> list[str]:
-        """Continue each prompt to its end token, a stop string (neither is in the answer) or `max_new_tokens`.
+        """Continue each prompt to its end token or a stop string, neither in the answer, or `max_new_tokens`.
 
         Args:
             temperature: 0 is greedy.
@@ -66,7 +66,7 @@ class Engine:
         """
         if max_new_tokens >= self.lm.max_length:
             raise UserError(
-                f"max_new_tokens={max_new_tokens}: with its prompt the model holds {self.lm.max_length} tokens"
+                f"max_new_tokens={max_new_tokens}: the model holds {self.lm.max_length}, prompt included"
             )
         options: dict[str, Any] = {
             "until": list(stop),

@@ -1,0 +1,133 @@
+"""The demo, run once as a person runs it: what its table must show."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from im_bench.report.collect import FILE, Row, read_ledger
+
+pytestmark = pytest.mark.slow
+
+# A guess's expected score where there is one; 0 where an answer has to be written.
+CHANCE = {
+    "mmlu": 0.25,
+    "piqa": 0.5,
+    "openbookqa": 0.25,
+    "hellaswag": 0.25,
+    "lambada": 0.0,
+    "lambada_multilingual": 0.0,
+    "wsc273": 0.5,
+    "winogrande": 0.5,
+    "arc": 0.25,
+    "coqa": 0.0,
+    "gsm8k": 0.0,
+    "humaneval": 0.0,
+    "bbh": 0.0,
+    "truthfulqa": 0.5,
+    "toxigen": 0.5,
+    "ethics": 0.5,
+}
+
+
+class Demo(NamedTuple):
+    results: Path
+    output: str
+    rows: list[Row]
+
+    def headline(self, benchmark: str, dataset: str | None, loss: str) -> Row:
+        """The first headline row: of HumanEval the lowest temperature."""
+        wanted = (benchmark, benchmark, dataset, loss)
+        return next(row for row in self.rows if (row.benchmark, row.task, row.dataset, row.loss) == wanted)
+
+
+def im_bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "im_bench", *words], capture_output=True, text=True, check=False, timeout=1800
+    )
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    results = tmp_path_factory.mktemp("demo")
+    done = im_bench("sweep", "demo", f"paths.results={results}")
+    assert done.returncode == 0, done.stderr
+    return Demo(results, done.stdout, read_ledger(results / FILE))
+
+
+def test_the_demo_scores_five_cells_on_all_21_benchmarks(demo: Demo) -> None:
+    headlines = {(row.cell, row.benchmark) for row in demo.rows if row.task == row.benchmark}
+    assert len({cell for cell, _ in headlines}) == 5
+    assert len(headlines) == 5 * 21
+    assert all(row.value is not None for row in demo.rows if row.task == row.benchmark)
+
+
+def test_the_demo_writes_tables_a_figure_and_an_offline_run_per_cell(demo: Demo) -> None:
+    for name in ("tables/demo.md", "tables/demo.tex", "tables/demo.csv", "figures/demo.png", "figures/demo.pdf"):
+        assert (demo.results / name).stat().st_size > 0
+    assert len(list(demo.results.glob("tracking/*/wandb/offline-run-*"))) == 5
+    for events in demo.results.glob("tracking/*/events.jsonl"):
+        assert "scores" in json.loads(events.read_text().splitlines()[-1])
+
+
+def test_the_table_says_under_its_columns_that_the_judge_is_no_language_model(demo: Demo) -> None:
+    assert "not an LLM judge" in " ".join(demo.output.split())
+
+
+def test_the_base_model_is_well_above_chance_on_eight_benchmarks(demo: Demo) -> None:
+    above = []
+    for benchmark, chance in CHANCE.items():
+        row = demo.headline(benchmark, None, "none")
+        assert row.value is not None and row.stderr is not None
+        if row.value > chance + 0.1 and row.value > chance + 3 * row.stderr:
+            above.append(benchmark)
+    assert len(above) >= 8, above
+
+
+def test_instruction_tuning_raises_three_benchmarks_over_the_base_model(demo: Demo) -> None:
+    raised = set()
+    for benchmark in [*CHANCE, "mt_bench", "alpaca_eval_1", "alpaca_eval_2"]:
+        base = demo.headline(benchmark, None, "none")
+        for dataset in ("toy_long", "toy_short"):
+            tuned = demo.headline(benchmark, dataset, "it")
+            assert None not in (base.value, tuned.value, base.stderr, tuned.stderr)
+            error = (base.stderr**2 + tuned.stderr**2) ** 0.5  # type: ignore[operator]  # known, see above
+            if tuned.value - base.value > 2 * error > 0:  # type: ignore[operator]  # known, see above
+                raised.add(benchmark)
+    assert len(raised) >= 3, raised
+
+
+def test_a_second_run_does_no_step_and_writes_the_same_bytes(demo: Demo) -> None:
+    files = [demo.results / FILE, *demo.results.glob("tables/*"), *demo.results.glob("figures/*")]
+    before = {path: path.read_bytes() for path in files}
+    again = im_bench("sweep", "demo", f"paths.results={demo.results}")
+    assert again.returncode == 0
+    assert "every step is done" in again.stderr
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_real_data_runs_through_the_same_path(demo: Demo, shared: Path) -> None:
+    """LIMA, real benchmark rows, real MT-Bench questions and AlpacaEval instructions; the README's command."""
+    done = im_bench(
+        "sweep",
+        "own_files",
+        f"dataset.path={shared}/data/sft/lima_data.jsonl",
+        f"paths.hub={shared}/hub",
+        f"paths.assets={shared}/data",
+        "~benchmark.lambada_multilingual",  # four of its five languages are not there
+        "subset=first",
+        "subset.size=128",
+        "limit=1",
+        f"paths.results={demo.results}",
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in read_ledger(demo.results / FILE) if row.sweep == "own_files"]
+    assert {row.loss for row in rows} == {"none", "it", "im"}
+    headlines = [row for row in rows if row.task == row.benchmark and row.benchmark != "mt_bench"]
+    assert len({row.benchmark for row in headlines}) == 19
+    assert all(row.value is not None for row in headlines)
