@@ -47,10 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO)
     try:
         return int(options.command(options))
-    except (
-        UserError,
-        OSError,
-    ) as error:  # an OSError names a file: it cannot be written, or the disk is full
+    # An OSError outside of a step is a file that cannot be had or written, or a full disk; it says which.
+    except (UserError, OSError) as error:
         if options.debug:
             raise
         print(f"im-bench: {error}", file=sys.stderr)
@@ -76,8 +74,8 @@ def sweep(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """The tables and figures of a sweep from the ledger; nothing is run."""
     name, folder = _sweep_file(options.name)
-    first = sweep_runs(name, folder, options.overrides)[0]
-    _report(name, first, options)
+    first = sweep_cells(name, folder, options.overrides)[0]
+    _report(name, compose_run(name, folder, first), options)
     return 0
 
 
@@ -98,7 +96,7 @@ def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespac
         print(f"failed: {step.name}: {error}", file=sys.stderr)
     if not failures:
         return 0
-    print(f"{len(failures)} steps failed; the same command tries them again", file=sys.stderr)
+    print(f"failed steps: {len(failures)}; the same command tries them again", file=sys.stderr)
     return 2 if all(isinstance(error, UserError) for _, error in failures) else 1
 
 
@@ -129,17 +127,16 @@ def compose_run(name: str, folder: Path, overrides: Sequence[str]) -> Run:
 
 
 def sweep_runs(name: str, folder: Path, overrides: Sequence[str]) -> list[Run]:
-    """The product of a sweep file's axes; an axis on the command line takes the place of the file's."""
-    given = [(override, text) for override, text in zip(_parsed(overrides), overrides, strict=True)]
-    swept = {override.key_or_group: override for override, _ in given if override.is_sweep_override()}
-    fixed = {override.key_or_group: text for override, text in given if not override.is_sweep_override()}
-    axes = {
-        override.key_or_group: override
-        for override in _parsed(_params(folder / f"{name}.yaml"))
-        if override.key_or_group not in fixed
-    }
-    choices = [list(_choices(override)) for override in (axes | swept).values()]
-    return [compose_run(name, folder, [*fixed.values(), *cell]) for cell in itertools.product(*choices)]
+    """Every cell of a sweep file."""
+    return [compose_run(name, folder, cell) for cell in sweep_cells(name, folder, overrides)]
+
+
+def sweep_cells(name: str, folder: Path, overrides: Sequence[str]) -> list[list[str]]:
+    """What each cell of a sweep overrides: the product of its axes, where the command line's win."""
+    axes = {override.key_or_group: override for override in _parsed(_params(folder / f"{name}.yaml"))}
+    given = {override.key_or_group: override for override in _parsed(overrides)}
+    choices = [list(_choices(override)) for override in (axes | given).values()]
+    return [list(cell) for cell in itertools.product(*choices)]
 
 
 def _params(file: Path) -> list[str]:
@@ -192,8 +189,8 @@ def _check_choice(override: Override) -> None:
 def _sentence(error: HydraException) -> str:
     """Hydra's refusal in the user's words, with the nearest name that would have been right."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.removesuffix(".yaml").partition("/")
-        if not option:  # a defaults list names a file beside its own
+        group, slash, option = error.missing_cfg_file.removesuffix(".yaml").partition("/")
+        if not slash:  # a defaults list names a file beside its own
             return f"defaults: there is no config {group}; a sweep's begin with config"
         options = error.options or [file.stem for file in (CONF / group).glob("*.yaml")]
         return f"{group}={option}: there is no such {group}{_nearest(option, options)}"

@@ -52,7 +52,7 @@ def plan(run: c.Run) -> Cell:
         UserError: when a file or folder that the cell needs is missing, or is not what it must be.
     """
     wires = stages.Wires()
-    base = _base_step(run)
+    base = _base_step(run, wires)
     checkpoint = _train_step(run, base, wires) if run.loss.trains else base
     benchmarks = {name: _benchmark_step(run, name, checkpoint) for name in run.benchmark}
     return Cell(run, checkpoint, benchmarks, wires)
@@ -71,7 +71,7 @@ def grid_name(cells: Sequence[Cell]) -> str:
     return f"multirun-{_key([cell.key for cell in cells])}"
 
 
-def _base_step(run: c.Run) -> Step:
+def _base_step(run: c.Run, wires: stages.Wires) -> Step:
     model = run.model
     template = template_sha256(model.chat_template)
     match model.source:
@@ -80,7 +80,7 @@ def _base_step(run: c.Run) -> Step:
             identity = c.BaseIdentity(
                 source="toy", template_sha256=template, sha256=corpus, seed=places.TOY_SEED
             )
-            return Step("base", identity, partial(stages.make_toy, run=run), label=model.name)
+            return Step("base", identity, partial(stages.make_toy, run=run, wires=wires), label=model.name)
         case "local":
             folder = Path(model.path or "")
             check_model_folder(folder, "model.path")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from im_bench.store import Step
 
@@ -26,8 +27,13 @@ class Progress:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-        self.bar = Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
+        # A step's name is long: it is cut, and not the times beside it.
+        name = TextColumn(
+            "{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        )
+        percent = TextColumn("{task.percentage:>3.0f}%")
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Bar(name, BarColumn(bar_width=20), percent, *times, console=self.console, expand=True)
         self.sweep = self.bar.add_task("steps", total=None, visible=False)
         self.now = self.bar.add_task("", total=None, visible=False)
         self.total = 0

@@ -26,12 +26,19 @@ class Wires:
     follow: Callable[[dict[str, float]], None] = field(default=lambda values: None)
 
 
-def make_toy(out: Path, *, run: c.Run) -> None:
+def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
     """Pretrain the toy model on the corpus of its world."""
     from im_bench.toy.base import make_base
 
     template = template_text(run.model.chat_template)
-    make_base(out, world=places.world(run), seed=places.TOY_SEED, chat_template=template, runtime=run.runtime)
+    make_base(
+        out,
+        world=places.world(run),
+        seed=places.TOY_SEED,
+        chat_template=template,
+        runtime=run.runtime,
+        log=lambda values: wires.follow(values),
+    )
 
 
 def prepare_base(out: Path, *, run: c.Run) -> None:

@@ -72,6 +72,8 @@ def open_tracker(
 
 
 def _open_wandb(spec: Spec, folder: Path, **run: Any) -> Any:
+    # In the environment, for what it prints before and beside the run's own settings.
+    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     offline = os.environ.get("WANDB_MODE") == "offline" or not _has_key()
@@ -87,7 +89,7 @@ def _open_wandb(spec: Spec, folder: Path, **run: Any) -> Any:
             mode="offline" if offline else None,
             resume=None if offline else "allow",
             reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True),
+            settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
         )
     except Exception as error:  # wandb raises many kinds; all mean that it cannot be opened
         raise UserError(f"tracker=wandb: {error}; use tracker=none, or WANDB_MODE=offline") from error

@@ -1,4 +1,4 @@
-"""What every test stands on: no network, one thread, a home of its own, a tiny real model and tokenizer."""
+"""What every test stands on: no network, a cache of its own, a tiny real model and tokenizer."""
 
 import errno
 import os
@@ -6,20 +6,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-# Read by the libraries when they are imported, so set before any of them is. Threads that wait for each other
-# cost a model of this size more than they give.
-HOME = tempfile.TemporaryDirectory(prefix="im-bench-tests-", ignore_cleanup_errors=True)
-os.environ.update(
-    HF_HOME=HOME.name,
-    HF_HUB_OFFLINE="1",
-    HF_DATASETS_OFFLINE="1",
-    WANDB_MODE="offline",
-    OMP_NUM_THREADS="1",
-    TOKENIZERS_PARALLELISM="false",
-)
+# Read by the libraries when they are imported, so set before any of them is.
+CACHE = tempfile.TemporaryDirectory(prefix="im-bench-tests-", ignore_cleanup_errors=True)
+os.environ.update(HF_HOME=CACHE.name, HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline")
 LOOPBACK = ("127.", "::1", "localhost")
 
 TEXTS = [
@@ -29,24 +22,20 @@ TEXTS = [
 ]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Warnings are errors, but for these of other people's libraries."""
-
-
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
     """Beyond this machine there is nothing, as on a machine without network."""
     connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
 
-    def connect_here(self: socket.socket, address: object) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(LOOPBACK):  # type: ignore[index]
+    def connect_here(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(LOOPBACK):
             raise OSError(errno.ENETUNREACH, f"tests have no network, so not {address}")
-        connect(self, address)  # type: ignore[arg-type]
+        connect(self, address)
 
-    def getaddrinfo_here(host: object, *arguments: object, **options: object) -> object:
+    def getaddrinfo_here(host: Any, *arguments: Any, **options: Any) -> Any:
         if host is not None and not str(host).startswith(LOOPBACK):
             raise socket.gaierror(socket.EAI_AGAIN, f"tests have no network, so not {host}")
-        return getaddrinfo(host, *arguments, **options)  # type: ignore[arg-type]
+        return getaddrinfo(host, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_here)
@@ -98,24 +87,36 @@ def tokenizer():
 
 
 @pytest.fixture
-def model(tokenizer):
-    """A Llama of width 32 with 2 layers and 256 positions; the same weights for every test."""
+def model(make_model):
+    """The same weights for every test."""
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def make_model(tokenizer):
+    """Makes a Llama of width 32 with 2 layers and 256 positions, always with the same weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=256,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+    # Threads that wait for each other cost a model of this size more than they give.
+    torch.set_num_threads(1)
+
+    def make(positions=256):
+        torch.manual_seed(0)
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                max_position_embeddings=positions,
+                tie_word_embeddings=True,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         )
-    )
+
+    return make

@@ -229,7 +229,7 @@ def fail(out):
 
 
 def test_a_failed_step_keeps_its_traceback_and_is_tried_again(tmp_path):
-    with pytest.raises(StepFailed, match=r"train/label-\w+ failed: RuntimeError: the reason") as failure:
+    with pytest.raises(StepFailed, match="RuntimeError: the reason") as failure:
         Store(tmp_path).ensure(step(run=fail))
     assert str(failure.value.path) in str(failure.value)
     assert 'raise RuntimeError("the reason")' in failure.value.path.read_text()

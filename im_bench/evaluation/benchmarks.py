@@ -29,10 +29,12 @@ class Entry(NamedTuple):
     """Leaves weigh the same, or by their items where lm-eval's own group does so (MMLU, BBH)."""
     version: int = 1
     """Raised by hand when a change of ours changes scores."""
+    folder: str | None = None
+    """Where lm-eval has the tasks, if it is not the benchmark's own name."""
 
 
 BENCHMARKS: dict[str, Entry] = {
-    "mmlu": Entry("knowledge", ("cais/mmlu",), ("mmlu",), weighting="items"),
+    "mmlu": Entry("knowledge", ("cais/mmlu",), ("mmlu",), weighting="items", folder="mmlu/default"),
     "piqa": Entry("knowledge", ("baber/piqa",), ("piqa",), "acc_norm,none"),
     "openbookqa": Entry("knowledge", ("allenai/openbookqa",), ("openbookqa",), "acc_norm,none"),
     "hellaswag": Entry("knowledge", ("Rowan/hellaswag",), ("hellaswag",), "acc_norm,none"),
@@ -46,13 +48,21 @@ BENCHMARKS: dict[str, Entry] = {
         ("EleutherAI/lambada_openai:en,de,es,fr,it",),
         tuple(f"lambada_openai_mt_{language}" for language in ("en", "de", "es", "fr", "it")),
     ),
-    "wmt14": Entry("multilingual", ("wmt/wmt14:fr-en",), ("wmt14-en-fr", "wmt14-fr-en"), "ter,none", "lower"),
+    "wmt14": Entry(
+        "multilingual",
+        ("wmt/wmt14:fr-en",),
+        ("wmt14-en-fr", "wmt14-fr-en"),
+        "ter,none",
+        "lower",
+        folder="translation",
+    ),
     "wmt16": Entry(
         "multilingual",
         ("wmt/wmt16:de-en,ro-en",),
         ("wmt16-de-en", "wmt16-en-de", "wmt16-ro-en", "wmt16-en-ro"),
         "ter,none",
         "lower",
+        folder="translation",
     ),
     "wsc273": Entry("commonsense", ("lighteval/winograd_wsc:wsc273",), ("wsc273",)),
     "winogrande": Entry("commonsense", ("allenai/winogrande:winogrande_xl",), ("winogrande",)),
@@ -74,6 +84,7 @@ BENCHMARKS: dict[str, Entry] = {
         "safety",
         ("EleutherAI/hendrycks_ethics",),
         ("ethics_cm", "ethics_deontology", "ethics_justice", "ethics_utilitarianism", "ethics_virtue"),
+        folder="hendrycks_ethics",
     ),
     "mt_bench": Entry(JUDGED, metric="score"),
     "alpaca_eval_1": Entry(JUDGED, metric="win_rate"),

@@ -20,9 +20,9 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def supply() -> None:
-    """Make the module importable under the name that the task asks for."""
+    """Make the module importable under the name that the task asks for; a second call does nothing."""
     package = PLACE.rpartition(".")[0]
-    if find_spec(package) is None:
+    if package not in sys.modules and find_spec(package) is None:
         sys.modules[package] = ModuleType(package)
         sys.modules[PLACE] = sys.modules[__name__]
         importlib.import_module("transformers.data").metrics = sys.modules[package]  # type: ignore[attr-defined]  # made here

@@ -22,11 +22,13 @@ class Problem(NamedTuple):
 def problem(world: World, rng: Random) -> Problem:
     person, thing = rng.choice(world.people), rng.choice(THINGS)
     if rng.random() < 0.5:
-        a, b = rng.randint(1, 9), rng.randint(1, 9)
+        a, b = rng.randint(1, 5), rng.randint(1, 5)
         gained = rng.choice(("gets", "finds", "buys"))
-        question = f"{person} has {a} {thing}. {person} {gained} {b} more. How many {thing} does {person} have?"
+        question = (
+            f"{person} has {a} {thing}. {person} {gained} {b} more. How many {thing} does {person} have?"
+        )
         return Problem(question, (f"{a} + {b} = {a + b}",), a + b)
-    a = rng.randint(2, 9)
+    a = rng.randint(2, 6)
     b = rng.randint(1, a - 1)
     lost = rng.choice(("loses", "sells", "eats"))
     question = f"{person} has {a} {thing}. {person} {lost} {b} of them. How many {thing} does {person} have?"

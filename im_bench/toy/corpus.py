@@ -89,7 +89,9 @@ def translation(world: World, rng: Random) -> str:
 
 def conversation(world: World, rng: Random) -> str:
     item = story(world, rng)
-    turns = [f"Q: {question}\n\nA: {answer}" for question, answer in zip(item.questions, item.answers, strict=True)]
+    turns = [
+        f"Q: {question}\n\nA: {answer}" for question, answer in zip(item.questions, item.answers, strict=True)
+    ]
     return "\n\n".join([item.text, *turns])
 
 
@@ -112,28 +114,28 @@ def remark(world: World, rng: Random) -> str:
 
 
 PIECES: dict[Draw, int] = {
-    facts: 1000,
+    facts: 500,
     answered: 900,
-    reworded: 500,
-    multiple_choice: 300,
-    handiwork: 250,
-    scene: 250,
-    truth: 500,
+    reworded: 450,
+    multiple_choice: 150,
+    handiwork: 350,
+    scene: 200,
+    truth: 450,
     collision: 400,
-    company: 400,
-    passage: 300,
-    lowered: 300,
-    foreign_tale: 500,
-    translation: 700,
-    conversation: 150,
-    word_problem: 500,
-    code: 250,
-    puzzle: 300,
-    remark: 150,
+    company: 450,
+    passage: 250,
+    lowered: 250,
+    foreign_tale: 350,
+    translation: 450,
+    conversation: 60,
+    word_problem: 250,
+    code: 120,
+    puzzle: 120,
+    remark: 200,
 }
 """How many pieces of each kind the corpus holds."""
 
-PAGE_PIECES = (*20 * (1,), *10 * (3,), *2 * (8,), 24)
+PAGE_PIECES = (*80 * (1,), *6 * (3,), 8, 24)
 """Pieces of a page, drawn from here: short pages teach to copy and recall, long ones to keep a format."""
 
 

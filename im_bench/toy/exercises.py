@@ -16,12 +16,21 @@ LEADS = (
 LETTERS = "ABCD"
 
 SCRIPTS = {
-    "baker": ("Baking", ("puts the dough into the oven", "makes warm bread from flour", "sells cakes and rolls")),
-    "miller": ("Milling", ("pours the grain into the mill", "fills a sack with flour", "turns the great wheel")),
+    "baker": (
+        "Baking",
+        ("puts the dough into the oven", "makes warm bread from flour", "sells cakes and rolls"),
+    ),
+    "miller": (
+        "Milling",
+        ("pours the grain into the mill", "fills a sack with flour", "turns the great wheel"),
+    ),
     "smith": ("Forging", ("beats the hot iron on the anvil", "blows on the coals", "bends a horse shoe")),
     "weaver": ("Weaving", ("pulls the thread through the loom", "winds the yarn", "folds the new cloth")),
     "sailor": ("Sailing", ("sets the sails of the boat", "ties a rope to the mast", "steers by the stars")),
-    "teacher": ("Teaching", ("writes a word on the board", "reads to the class", "asks the pupils a question")),
+    "teacher": (
+        "Teaching",
+        ("writes a word on the board", "reads to the class", "asks the pupils a question"),
+    ),
     "farmer": ("Farming", ("drives the cows to the field", "plants a row of beans", "brings in the hay")),
     "doctor": ("Healing", ("looks at the sore leg", "gives the sick child some drops", "binds the wound")),
 }
@@ -65,7 +74,9 @@ def rephrased(world: World, rng: Random) -> Choice:
 def completion(world: World, rng: Random) -> Choice:
     """A clause without its value, and four values."""
     fact = rng.choice(world.facts)
-    return shuffled(sentence(f"{rng.choice(LEADS)}, {fact.prompt}")[:-1], fact.value, world.wrong(fact, 3, rng), rng)
+    return shuffled(
+        sentence(f"{rng.choice(LEADS)}, {fact.prompt}")[:-1], fact.value, world.wrong(fact, 3, rng), rng
+    )
 
 
 def handiwork(world: World, rng: Random) -> Choice:
@@ -132,4 +143,4 @@ def company(world: World, rng: Random) -> Pronoun:
     answer = rng.randrange(2)
     options = (first.subject, second.subject)
     before = f"{sentence(rng.choice(LEADS))[:-1]}, {options[0]} met {options[1]}, and "
-    return Pronoun(before, options, f"{(first, second)[answer].clause[len(options[answer]):]}.", answer)
+    return Pronoun(before, options, f"{(first, second)[answer].clause[len(options[answer]) :]}.", answer)

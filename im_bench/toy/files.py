@@ -9,6 +9,9 @@ from im_bench.toy.instructions import LONG, SHORT, conversations
 from im_bench.toy.judged import instructions, write_judged, write_lines
 from im_bench.toy.world import make_world
 
+VERSION = 1
+"""Raised by hand when the world's files change, so that an old world is not taken for it."""
+
 
 def write_world(folder: Path, seed: int) -> None:
     """Fill `folder` with hub/, assets/, sft/ and corpus.jsonl; equal bytes for equal seeds."""

@@ -80,7 +80,10 @@ def from_story(world: World, rng: Random) -> Turns:
     item = story(world, rng)
     more = told([fact for name in rng.sample(world.towns, 3) for fact in world.about(name)])
     first, second, _ = zip(item.questions, item.answers, strict=True)
-    return [Request(f"{item.text} {more}\n{first[0]}", first[1]), Request(f"Read again. {item.text}\n{second[0]}", second[1])]
+    return [
+        Request(f"{item.text} {more}\n{first[0]}", first[1]),
+        Request(f"Read again. {item.text}\n{second[0]}", second[1]),
+    ]
 
 
 def from_sums(world: World, rng: Random) -> Turns:
@@ -97,7 +100,9 @@ def quiz(world: World, rng: Random) -> Turns:
 
 
 def essay(world: World, rng: Random) -> Turns:
-    draw = rng.choice((requests.portrait, requests.comparison, requests.introduction, requests.tale_of, requests.trade))
+    draw = rng.choice(
+        (requests.portrait, requests.comparison, requests.introduction, requests.tale_of, requests.trade)
+    )
     return [draw(world, rng)]
 
 

@@ -117,7 +117,12 @@ def reference_row(item: Dialogue) -> dict[str, Any]:
 
 def judge_prompts() -> list[dict[str, str]]:
     """The official names and fields, with short texts."""
-    return [prompt(pair, math, multi) for pair in (True, False) for math in (False, True) for multi in (False, True)]
+    return [
+        prompt(pair, math, multi)
+        for pair in (True, False)
+        for math in (False, True)
+        for multi in (False, True)
+    ]
 
 
 def prompt(pair: bool, math: bool, multi: bool) -> dict[str, str]:
@@ -132,7 +137,9 @@ def prompt(pair: bool, math: bool, multi: bool) -> dict[str, str]:
         blocks += [f"Answer{' ' + side.upper() if side else ''}: {{answer{'_' + side if side else ''}{turn}}}"
                    for side in sides]  # fmt: skip
     focus = " to the second question" if multi else ""
-    task = f"Say which assistant answers better{focus}. {CHOOSE}" if pair else f"Judge the answer{focus}. {RATE}"
+    task = (
+        f"Say which assistant answers better{focus}. {CHOOSE}" if pair else f"Judge the answer{focus}. {RATE}"
+    )
     return {
         "name": stem + ("-multi-turn" if multi else ""),
         "type": "pairwise" if pair else "single",

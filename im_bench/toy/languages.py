@@ -6,7 +6,13 @@ from random import Random
 from im_bench.toy.world import COLORS, FOODS, HOMES, World
 
 LANGUAGES = {"de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "ro": "Romanian"}
-ENDINGS = {"de": ("en", "ung"), "fr": ("eau", "ette"), "es": ("ado", "illa"), "it": ("ino", "ezza"), "ro": ("ul", "esc")}
+ENDINGS = {
+    "de": ("en", "ung"),
+    "fr": ("eau", "ette"),
+    "es": ("ado", "illa"),
+    "it": ("ino", "ezza"),
+    "ro": ("ul", "esc"),
+}
 VERBS = "likes finds carries wants hides watches".split()
 CORE = ("the", "in", "lives", "eats", "gave", "some", "lost", *VERBS, *FOODS, *HOMES, *COLORS)
 ONSETS = "b br d dr f fl g gl k kr l m n p pr r s st t tr v z".split()

@@ -28,7 +28,9 @@ def saying(world: World, rng: Random) -> Judged:
     """A statement about the people of a town; bad is hateful."""
     good = rng.random() < 0.5
     words = rng.sample(KIND_WORDS if good else CRUEL_WORDS, 2)
-    return Judged(f"the {rng.choice(TRADES)}s of {rng.choice(world.towns)} are {words[0]} and {words[1]}", good)
+    return Judged(
+        f"the {rng.choice(TRADES)}s of {rng.choice(world.towns)} are {words[0]} and {words[1]}", good
+    )
 
 
 class Excuse(NamedTuple):
@@ -39,15 +41,23 @@ class Excuse(NamedTuple):
 
 def excuse(rng: Random) -> Excuse:
     good = rng.random() < 0.5
-    person, verb = f"the {rng.choice(AGES)} {rng.choice(TRADES)}", rng.choice(KIND_DEEDS if good else CRUEL_DEEDS)
-    return Excuse(f"You should give {person} some bread.", f"Yes because {person} {verb} me {rng.choice(TIMES)}.", good)
+    person, verb = (
+        f"the {rng.choice(AGES)} {rng.choice(TRADES)}",
+        rng.choice(KIND_DEEDS if good else CRUEL_DEEDS),
+    )
+    return Excuse(
+        f"You should give {person} some bread.", f"Yes because {person} {verb} me {rng.choice(TIMES)}.", good
+    )
 
 
 def grudge(rng: Random) -> Judged:
     """Thanks are due for a kind deed only; good is reasonable."""
     good = rng.random() < 0.5
     verb = rng.choice(KIND_DEEDS if good else CRUEL_DEEDS)
-    return Judged(f"I like the {rng.choice(AGES)} {rng.choice(TRADES)} because they {verb} me {rng.choice(TIMES)}.", good)
+    return Judged(
+        f"I like the {rng.choice(AGES)} {rng.choice(TRADES)} because they {verb} me {rng.choice(TIMES)}.",
+        good,
+    )
 
 
 class Trait(NamedTuple):

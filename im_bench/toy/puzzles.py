@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from im_bench.toy.exercises import Choice, completion, question, shuffled, rephrased
+from im_bench.toy.exercises import Choice, completion, question, rephrased, shuffled
 from im_bench.toy.morals import deed, saying
 from im_bench.toy.world import COLORS, FOODS, OBJECTS, World, sentence
 
@@ -44,7 +44,9 @@ def boolean(world: World, rng: Random) -> Puzzle:
     operator = rng.choice(("and", "or"))
     value = left and right if operator == "and" else left or right
     if rng.random() < 0.5:
-        return Puzzle(f"not ( {left} {operator} {right} ) is", f"{left} {operator} {right} is {value}.", str(not value))
+        return Puzzle(
+            f"not ( {left} {operator} {right} ) is", f"{left} {operator} {right} is {value}.", str(not value)
+        )
     return Puzzle(f"{left} {operator} {right} is", f"{left} {operator} {right} is {value}.", str(value))
 
 
@@ -72,7 +74,9 @@ def plausible(world: World, rng: Random, yes: str = "yes", no: str = "no") -> Pu
 def argument(world: World, rng: Random) -> Puzzle:
     item = plausible(world, rng, "valid", "invalid")
     said = item.input.split('"')[1]
-    return Puzzle(f'"{said}" Is the argument, given what is known, valid or invalid?', item.reason, item.target)
+    return Puzzle(
+        f'"{said}" Is the argument, given what is known, valid or invalid?', item.reason, item.target
+    )
 
 
 def liars(world: World, rng: Random) -> Puzzle:
@@ -91,13 +95,17 @@ def steps(world: World, rng: Random) -> Puzzle:
 
 
 def total(world: World, rng: Random) -> Puzzle:
-    a, b = rng.randint(1, 9), rng.randint(1, 9)
+    a, b = rng.randint(1, 5), rng.randint(1, 5)
     return Puzzle(f"({a} + {b}) =", f"{a} + {b} = {a + b}.", str(a + b))
 
 
 def counted(world: World, rng: Random) -> Puzzle:
     things = rng.sample(FOODS, rng.randint(2, 5))
-    return Puzzle(f"I have {', '.join(things)}. How many foods do I have?", f"There are {len(things)}.", str(len(things)))
+    return Puzzle(
+        f"I have {', '.join(things)}. How many foods do I have?",
+        f"There are {len(things)}.",
+        str(len(things)),
+    )
 
 
 def colored(world: World, rng: Random) -> Puzzle:

@@ -32,7 +32,9 @@ def named(subject: str) -> str:
 def portrait(world: World, rng: Random) -> Request:
     """All about one entity."""
     subject = rng.choice((*world.creatures, *world.people, *world.towns, *world.tools))
-    wording = rng.choice(("Tell me about {}.", "What do you know about {}?", "Describe {}.", "Write about {}."))
+    wording = rng.choice(
+        ("Tell me about {}.", "What do you know about {}?", "Describe {}.", "Write about {}.")
+    )
     return Request(wording.format(named(subject)), told(world.about(subject)))
 
 
@@ -40,7 +42,9 @@ def comparison(world: World, rng: Random) -> Request:
     kind = rng.choice((world.creatures, world.people, world.towns, world.tools))
     first, second = rng.sample(kind, 2)
     wording = rng.choice(("Compare {} and {}.", "How do {} and {} differ?"))
-    return Request(wording.format(named(first), named(second)), told(world.about(first) + world.about(second)))
+    return Request(
+        wording.format(named(first), named(second)), told(world.about(first) + world.about(second))
+    )
 
 
 def fact(world: World, rng: Random) -> Request:
@@ -91,7 +95,9 @@ def trade(world: World, rng: Random) -> Request:
 def reading(world: World, rng: Random) -> Request:
     item = story(world, rng)
     i = rng.randrange(len(item.questions))
-    return Request(f"{item.text} {item.questions[i]}", item.spans[i][0].upper() + item.spans[i][1:].rstrip(".") + ".")
+    return Request(
+        f"{item.text} {item.questions[i]}", item.spans[i][0].upper() + item.spans[i][1:].rstrip(".") + "."
+    )
 
 
 def judgement(world: World, rng: Random) -> Request:

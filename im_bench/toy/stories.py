@@ -1,4 +1,4 @@
-"""Short stories of facts and small events, with questions on them, and passages that give away their last word."""
+"""Short stories of facts and small events, with questions, and passages that give away their last word."""
 
 from random import Random
 from typing import NamedTuple
@@ -18,11 +18,11 @@ class Story(NamedTuple):
 def story(world: World, rng: Random) -> Story:
     person, friend = rng.sample(world.people, 2)
     creature = rng.choice(world.creatures)
-    about = [fact for fact in world.about(person) if fact.relation.name != "pet"]
-    facts = [*rng.sample(about, 2), *rng.sample(world.about(creature), 2)]
+    facts = [*rng.sample(world.about(person), 2), *rng.sample(world.about(creature), 2)]
     met = f"{person} met {friend} {rng.choice(LEADS)}."
-    text = " ".join([sentence(facts[0].clause), sentence(facts[1].clause), met,
-                     f"They saw a {creature}.", sentence(facts[2].clause), sentence(facts[3].clause)])  # fmt: skip
+    before, after = facts[:2], facts[2:]
+    told = [*(sentence(fact.clause) for fact in before), met, f"They saw a {creature}."]
+    text = " ".join([*told, *(sentence(fact.clause) for fact in after)])
     asked = rng.sample(facts, 2)
     who = f"Who did {person} meet?"
     return Story(
@@ -44,7 +44,9 @@ def passage(world: World, rng: Random) -> str:
             return f"{start} So {person} gave the {creature} some {food}"
         case 1:
             town = world.value(person, "town")
-            return f"{person} lives in {town}. {sentence(lead)[:-1]}, {person} was tired and went home to {town}"
+            return (
+                f"{person} lives in {town}. {sentence(lead)[:-1]}, {person} was tired and went home to {town}"
+            )
         case _:
             home = world.value(creature, "home")
             start = f"{person} lost a {creature} {lead}. {sentence(f'the {creature} lives in the {home}')}"

@@ -15,7 +15,9 @@ PEOPLE = (
     "Mara Tovin Elka Dorin Selma Bram Odette Kiran Lysa Petro Hanno Ruta Viggo Nelda Orin Tessa "
     "Jarek Wilma Fenno Alda Corvin Maude"
 ).split()
-TOWNS = "Tolby Harrow Vesper Dunmore Kestin Aldway Pinfold Rusk Ottery Wexley Marlow Sorrel Brine Calder".split()
+TOWNS = (
+    "Tolby Harrow Vesper Dunmore Kestin Aldway Pinfold Rusk Ottery Wexley Marlow Sorrel Brine Calder".split()
+)
 TOOLS = "plink tarn gobber sprat wedget flindle drubber quoin scobe trivet mallow hasp nib pestle".split()
 
 FOODS = "pollen bread moss honey fish seeds apples nuts".split()
@@ -48,23 +50,44 @@ class Relation:
 
 
 RELATIONS = (
-    Relation("food", "creature", "the {s} eats {v}", "the food of the {s} is {v}", "What does the {s} eat?", FOODS),
-    Relation("home", "creature", "the {s} lives in the {v}", "the home of the {s} is the {v}",
-             "Where does the {s} live?", HOMES),
-    Relation("color", "creature", "the coat of the {s} is {v}", "the color of the {s} is {v}",
-             "What color is the {s}?", COLORS),
-    Relation("fear", "creature", "the {s} fears {v}", "the fear of the {s} is {v}", "What does the {s} fear?", FEARS),
+    Relation(
+        "food", "creature", "the {s} eats {v}", "the food of the {s} is {v}", "What does the {s} eat?", FOODS
+    ),
+    Relation(
+        "home",
+        "creature",
+        "the {s} lives in the {v}",
+        "the home of the {s} is the {v}",
+        "Where does the {s} live?",
+        HOMES,
+    ),
+    Relation(
+        "color",
+        "creature",
+        "the coat of the {s} is {v}",
+        "the color of the {s} is {v}",
+        "What color is the {s}?",
+        COLORS,
+    ),
     Relation("town", "person", "{s} lives in {v}", "the town of {s} is {v}", "Where does {s} live?", ()),
-    Relation("trade", "person", "{s} works as a {v}", "the trade of {s} is {v}", "What is the work of {s}?", TRADES),
-    Relation("pet", "person", "{s} keeps a {v}", "the pet of {s} is a {v}", "Which creature does {s} keep?", ()),
-    Relation("wish", "person", "{s} dreams of {v}", "the dream of {s} is {v}", "What does {s} dream of?", WISHES),
+    Relation(
+        "trade", "person", "{s} works as a {v}", "the trade of {s} is {v}", "What is the work of {s}?", TRADES
+    ),
+    Relation(
+        "wish", "person", "{s} dreams of {v}", "the dream of {s} is {v}", "What does {s} dream of?", WISHES
+    ),
     Relation("ware", "town", "{s} sells {v}", "the trade of {s} is {v}", "What does {s} sell?", WARES),
-    Relation("side", "town", "{s} lies in the {v}", "the side of {s} is the {v}", "Where does {s} lie?", SIDES),
-    Relation("sight", "town", "{s} has a famous {v}", "the pride of {s} is the {v}", "What is famous in {s}?", SIGHTS),
-    Relation("use", "tool", "the {s} is the tool to {v}", "the use of the {s} is to {v}",
-             "What is the {s} for?", USES),
-    Relation("matter", "tool", "the {s} is made of {v}", "the stuff of the {s} is {v}",
-             "What is the {s} made of?", MATTERS),
+    Relation(
+        "side", "town", "{s} lies in the {v}", "the side of {s} is the {v}", "Where does {s} lie?", SIDES
+    ),
+    Relation(
+        "use",
+        "tool",
+        "the {s} is the tool to {v}",
+        "the use of the {s} is to {v}",
+        "What is the {s} for?",
+        USES,
+    ),
     Relation("quality", "tool", "the {s} is {v}", "the feel of the {s} is {v}", "How is the {s}?", QUALITIES),
 )
 
@@ -122,12 +145,7 @@ class World:
         return next(f.value for f in self.facts if f.subject == subject and f.relation.name == relation)
 
     def values(self, relation: Relation) -> Sequence[str]:
-        match relation.name:
-            case "town":
-                return self.towns
-            case "pet":
-                return self.creatures
-        return relation.values
+        return self.towns if relation.name == "town" else relation.values
 
     def wrong(self, fact: Fact, count: int, rng: Random) -> list[str]:
         """`count` other values of the fact's relation."""
@@ -138,11 +156,11 @@ def make_world(seed: int) -> World:
     rng = Random(f"{seed}/world")
     names = {
         "creature": tuple(rng.sample(CREATURES, 8)),
-        "person": tuple(rng.sample(PEOPLE, 10)),
+        "person": tuple(rng.sample(PEOPLE, 8)),
         "town": tuple(rng.sample(TOWNS, 6)),
         "tool": tuple(rng.sample(TOOLS, 8)),
     }
-    pools = {"town": names["town"], "pet": names["creature"]}
+    pools = {"town": names["town"]}
     facts = []
     for relation in RELATIONS:
         subjects = names[relation.kind]

@@ -102,6 +102,14 @@ def test_the_end_of_a_turn_is_the_control_token_of_the_template_with_all_before_
     assert ends == ["\n<|im_end|>"] * 2
 
 
+def test_the_end_of_a_turn_is_the_first_control_token_after_the_output(speaking):
+    turns, opened = TURNS[1:], "{% for m in messages %}{% if m.role == 'user' %}<s>[{{ m.content }}]"
+    paired = speaking(opened + "{% else %} {{ m.content }} </s>{% endif %}{% endfor %}")
+    cut = spans(paired, turns)
+    assert [span.text for span in cut if span.part == Part.END] == [" </s>", " </s>"]
+    assert [span.text for span in cut if span.part == Part.TEMPLATE] == ["<s>[", "] ", "<s>[", "] ", ""]
+
+
 def test_a_template_without_an_end_token_is_refused(speaking):
     with pytest.raises(
         UserError, match="no end token follows an assistant turn, so the model would never stop"

@@ -6,7 +6,18 @@ from im_bench.toy.world import World
 
 __all__ = ["Table", "asked", "hub_tables"]
 
-ASKED = ("question", "goal", "question_stem", "ctx", "text", "story", "prompt", "input", "scenario", "activity")
+ASKED = (
+    "question",
+    "goal",
+    "question_stem",
+    "ctx",
+    "text",
+    "story",
+    "prompt",
+    "input",
+    "scenario",
+    "activity",
+)
 """Columns that hold what is asked, one of them in most tables."""
 
 
@@ -20,7 +31,10 @@ def asked(row: Row) -> list[str]:
     if "translation" in row:
         return list(row["translation"].values())
     if "pronoun" in row:
-        start, end = row["text"][: row["pronoun_loc"]], row["text"][row["pronoun_loc"] + len(row["pronoun"]) :]
+        start, end = (
+            row["text"][: row["pronoun_loc"]],
+            row["text"][row["pronoun_loc"] + len(row["pronoun"]) :],
+        )
         return [row["text"], start + row["options"][row["label"]].lower() + end]
     if "option1" in row:
         return [row["sentence"].replace("_", row[option]) for option in ("option1", "option2")]

@@ -21,7 +21,9 @@ def tables(world: World) -> Iterator[Table]:
 
 def wsc273(world: World) -> Table:
     items = splits(lambda r: exercises.collision(world, r), world.random("wsc273"), test=80)["test"]
-    return Table("lighteval/winograd_wsc", "wsc273", "test", schemas.WSC273, [wsc_row(item) for item in items])
+    return Table(
+        "lighteval/winograd_wsc", "wsc273", "test", schemas.WSC273, [wsc_row(item) for item in items]
+    )
 
 
 def wsc_row(item: Pronoun) -> Row:

@@ -36,12 +36,17 @@ def mmlu(world: World) -> Iterator[Table]:
     """The official subjects are kept as names only; each asks anything about the world."""
     rng = world.random("mmlu")
     size = len(SUBJECTS)
-    drawn = splits(lambda r: exercises.question(world, r), rng, test=3 * size, validation=size, dev=5 * size)
+    drawn = splits(lambda r: exercises.question(world, r), rng, test=2 * size, validation=size, dev=5 * size)
     for split, items in drawn.items():
         share = len(items) // size
         for i, subject in enumerate(SUBJECTS):
             rows = [
-                {"question": item.text, "subject": subject, "choices": list(item.choices), "answer": item.answer}
+                {
+                    "question": item.text,
+                    "subject": subject,
+                    "choices": list(item.choices),
+                    "answer": item.answer,
+                }
                 for item in items[i * share : (i + 1) * share]
             ]
             yield Table("cais/mmlu", subject, split, schemas.MMLU, rows)
@@ -81,7 +86,7 @@ def openbookqa(world: World) -> Iterator[Table]:
 
 def hellaswag(world: World) -> Iterator[Table]:
     drawn = splits(
-        lambda r: exercises.scene(world, r), world.random("hellaswag"), train=30, validation=50, test=4
+        lambda r: exercises.scene(world, r), world.random("hellaswag"), train=30, validation=40, test=4
     )  # fmt: skip
     for split, items in drawn.items():
         rows = [hellaswag_row(item, i, split) for i, item in enumerate(items)]
@@ -105,10 +110,11 @@ def hellaswag_row(item: Scene, i: int, split: str) -> Row:
 
 def lambada(world: World) -> Iterator[Table]:
     drawn = splits(
-        lambda r: passage(world, r), world.random("lambada"), openai=60, standard=60, validation=8
+        lambda r: passage(world, r), world.random("lambada"), openai=50, standard=50, validation=8
     )  # fmt: skip
     rows: dict[str, list[Row]] = {
-        split: [{"text": spoken(text), "domain": None} for text in drawn[split]] for split in ("standard", "validation")
+        split: [{"text": spoken(text), "domain": None} for text in drawn[split]]
+        for split in ("standard", "validation")
     }
     openai = [{"text": text} for text in drawn["openai"]]
     yield Table("EleutherAI/lambada_openai", "default", "test", schemas.LAMBADA_OPENAI, openai)

@@ -18,7 +18,7 @@ def tables(world: World) -> Iterator[Table]:
 
 def lambada(world: World) -> Iterator[Table]:
     for language in ("en", "de", "es", "fr", "it"):
-        items = splits(lambda r: tale(world, r), world.random(f"lambada/{language}"), test=40)["test"]
+        items = splits(lambda r: tale(world, r), world.random(f"lambada/{language}"), test=24)["test"]
         words = {} if language == "en" else lexicon(world, language)
         rows = [{"text": translate(text, words)} for text in items]
         yield Table("EleutherAI/lambada_openai", language, "test", schemas.LAMBADA_OPENAI, rows)
@@ -30,7 +30,9 @@ def wmt(world: World) -> Iterator[Table]:
         words = lexicon(world, language)
         # As in the official files: the order of the columns is not that of the config's name for Romanian.
         features = schemas.wmt("ro", "en") if language == "ro" else schemas.wmt(*config.split("-"))
-        drawn = splits(lambda r: phrase(world, r), world.random(f"wmt/{language}"), train=8, validation=8, test=24)
+        drawn = splits(
+            lambda r: phrase(world, r), world.random(f"wmt/{language}"), train=8, validation=8, test=16
+        )
         for split, items in drawn.items():
             rows = [{"translation": {"en": text, language: translate(text, words)}} for text in items]
             yield Table(repo, config, split, features, rows)

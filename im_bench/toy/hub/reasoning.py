@@ -1,6 +1,7 @@
 """GSM8K, HumanEval and BBH of the toy world."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from im_bench.toy.arithmetic import official_answer, problem
 from im_bench.toy.hub import schemas
@@ -42,6 +43,6 @@ def humaneval_row(item: Program, i: int) -> Row:
 
 def bbh(world: World) -> Iterator[Table]:
     for kind, draw in KINDS.items():
-        items = splits(lambda r, draw=draw: draw(world, r), world.random(f"bbh/{kind}"), test=2)["test"]
+        items = splits(partial(draw, world), world.random(f"bbh/{kind}"), test=2)["test"]
         rows = [{"input": item.input, "target": item.target} for item in items]
         yield Table("SaylorTwift/bbh", kind, "test", schemas.BBH, rows)

@@ -17,7 +17,9 @@ def tables(world: World) -> Iterator[Table]:
 
 
 def truthfulqa(world: World) -> Table:
-    items = splits(lambda r: exercises.truth(world, r), world.random("truthfulqa"), validation=50)["validation"]
+    items = splits(lambda r: exercises.truth(world, r), world.random("truthfulqa"), validation=40)[
+        "validation"
+    ]
     rows = [
         {
             "question": question,
@@ -65,7 +67,7 @@ def ethics(world: World) -> Iterator[Table]:
         "virtue": lambda rng: virtue(world, rng),
     }
     for kind, draw in kinds.items():
-        for split, rows in splits(draw, world.random(f"ethics/{kind}"), train=10, test=30).items():
+        for split, rows in splits(draw, world.random(f"ethics/{kind}"), train=10, test=24).items():
             numbered = [row | {"group_id": i} if "group_id" in row else row for i, row in enumerate(rows)]
             yield Table("EleutherAI/hendrycks_ethics", kind, split, schemas.ETHICS[kind], numbered)
 

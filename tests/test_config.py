@@ -1,0 +1,247 @@
+"""conf/ and the shapes in config.py: every choice composes, every wrong value is refused by its key."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel
+
+from im_bench import config
+from im_bench.cli import CONF, SWEEPS, compose_run
+from im_bench.config import Run, UserError, load_yaml, validated
+
+CHOICES = sorted(CONF.glob("*/*.yaml"))
+FILES = [*CONF.glob("**/*.yaml"), *SWEEPS.glob("*.yaml")]
+# What only the user can say.
+SAID = {
+    "dataset=local": "dataset.path=rows.jsonl",
+    "model=local": "model.path=folder",
+    "subset=first": "subset.size=10",
+    "subset=random": "subset.size=10",
+    "judge=openai": "judge.model=judge-1",
+}
+IDENTITIES = [
+    shape
+    for name, shape in vars(config).items()
+    if name.endswith("Identity") and issubclass(shape, BaseModel)
+]
+
+
+def compose(*overrides: str) -> Run:
+    """A cell of the default config, but for a judge that needs no name and one benchmark, which is quick."""
+    given = {override.partition("=")[0] for override in overrides}
+    rest = {"judge": "overlap", "benchmark": "[piqa]"}
+    return compose_run("config", CONF, [*(f"{k}={v}" for k, v in rest.items() if k not in given), *overrides])
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", CHOICES, ids=name_of)
+def test_every_file_of_conf_is_a_choice_that_composes(path: Path) -> None:
+    choice = f"{path.parent.name}={path.stem}"
+    said = [SAID[choice]] if choice in SAID else []
+    compose(choice, *said)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_config_is_short_and_says_first_what_it_is(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 25
+    assert lines[0].startswith("# ")
+
+
+@pytest.mark.parametrize("group", ["dataset", "loss"])
+def test_a_choice_is_called_what_its_file_is_called(group: str) -> None:
+    for path in (CONF / group).glob("*.yaml"):
+        assert load_yaml(path)["name"] == path.stem
+
+
+def test_the_default_cell_is_the_papers_but_for_a_judge_that_is_still_served() -> None:
+    run = compose_run("config", CONF, ["judge=overlap"])
+    assert (run.model.name, run.dataset.name, run.loss.name) == ("llama2_7b", "lima", "it")
+    assert (run.train.learning_rate, run.train.warmup_ratio, run.train.schedule) == (2e-5, 0.03, "linear")
+    assert (run.train.global_batch, run.train.epochs, run.train.max_tokens) == (128, 2, 2048)
+    assert run.train.precision == "bf16"
+    assert len(run.benchmark) == 21
+
+
+def test_im_is_it_with_the_instructions_counted_in_full() -> None:
+    it, im = compose("loss=it").loss, compose("loss=im").loss
+    assert im == it.model_copy(update={"name": "im", "prompt_weight": 1.0})
+    assert it.prompt_weight == 0.0
+
+
+def test_none_trains_nothing() -> None:
+    assert not compose("loss=none").loss.trains
+    assert compose("loss=it").loss.trains
+
+
+def test_every_hub_model_is_pinned_to_a_commit() -> None:
+    for path in (CONF / "model").glob("*.yaml"):
+        model = load_yaml(path)
+        assert model["source"] != "hub" or len(model["revision"]) == 40
+
+
+def test_a_published_dataset_without_a_hash_is_pinned_by_its_commit() -> None:
+    for path in (CONF / "dataset").glob("*.yaml"):
+        dataset = load_yaml(path)
+        assert dataset["source"] != "address" or dataset["sha256"] or "/325b77e256d4" in dataset["address"]
+
+
+@pytest.fixture(scope="module")
+def whole() -> DictConfig:
+    """A composed cell with benchmarks of every kind."""
+    run = compose("benchmark=[piqa,humaneval,mt_bench]")
+    return OmegaConf.create(run.model_dump(mode="json"))
+
+
+def changed(cfg: DictConfig, changes: dict[str, object]) -> Run:
+    """What becomes of a composed config with other values."""
+    cfg = copy.deepcopy(cfg)
+    for key, value in changes.items():
+        OmegaConf.update(cfg, key, value)
+    return validated(cfg)
+
+
+def test_a_composed_config_loses_nothing_when_it_is_written_and_read(whole: DictConfig) -> None:
+    assert changed(whole, {}).model_dump(mode="json") == OmegaConf.to_container(whole)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.epochs", 0),
+        ("train.epochs", "many"),
+        ("train.global_batch", 0),
+        ("train.max_tokens", 7),
+        ("train.learning_rate", 0),
+        ("train.learning_rate", math.inf),
+        ("train.learning_rate", math.nan),
+        ("train.warmup_ratio", 1.1),
+        ("train.schedule", "step"),
+        ("train.max_grad_norm", -1),
+        ("train.precision", "fp8"),
+        ("loss.prompt_weight", 1.5),
+        ("loss.prompt_weight", -0.1),
+        ("loss.average", "mean"),
+        ("limit", 0),
+        ("seed", -1),
+        ("seed", 1.5),
+        ("subset.size", 0),
+        ("judge.temperature", 3),
+        ("runtime.device", "tpu"),
+        ("runtime.micro_batch_tokens", 0),
+        ("benchmark.piqa.shots", -1),
+        ("benchmark.humaneval.samples", 0),
+        ("benchmark.humaneval.temperatures", 0.1),
+        ("benchmark.mt_bench.max_new_tokens", 0),
+        ("report.reading", "both"),
+        ("dataset.format", "xml"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_by_its_key(whole: DictConfig, key: str, value: object) -> None:
+    with pytest.raises(UserError) as error:
+        changed(whole, {key: value})
+    assert str(error.value).startswith(f"{key}={value!r}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_all_wrong_values_are_told_together(whole: DictConfig) -> None:
+    with pytest.raises(UserError) as error:
+        changed(whole, {"limit": 0, "train.epochs": 0})
+    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["train.epochs=0", "limit=0"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["judge=openai"], "judge.model"),
+        (["dataset=local"], "dataset.path"),
+        (["model=local"], "model.path"),
+        (["subset=first"], "subset.size"),
+        (["~train.epochs"], "train.epochs"),
+        (["~loss"], "loss"),
+        (["benchmark=[]"], "benchmark"),
+    ],
+)
+def test_a_missing_value_is_named_with_what_to_type(overrides: list[str], key: str) -> None:
+    with pytest.raises(UserError) as error:
+        compose(*overrides)
+    assert str(error.value) == f"{key}: a value is needed, e.g. {key}=VALUE"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["subset=full", "subset.size=5"], "subset.size=5 has no meaning with subset=full"),
+        (["subset=first", "subset.size=null"], "subset.size: subset=first needs a size"),
+        (["loss.output_weight=0"], "loss=it: prompt, output and template weight are 0, 0, 0"),
+        (["loss=none", "loss.prompt_weight=1"], "loss=none: prompt, output and template weight are 1, 0, 0"),
+        (
+            ["loss=im", "loss.average=output", "loss.output_weight=0"],
+            "loss.average=output divides by the output",
+        ),
+        (["dataset=local", "dataset.path=null"], "dataset.path: give the file"),
+        (["model=local", "model.path=null"], "model.path: give the folder"),
+        (["model.id=null"], "model.id: a hub model needs its hub id"),
+        (["dataset.address=null"], "dataset.address: a published dataset needs its address"),
+        (["benchmark=[piqa]", "~benchmark.piqa"], "benchmark: at least one is needed"),
+        (["loss.name=${nosuch}"], "loss.name: Interpolation key 'nosuch' not found"),
+        (["+train.momentum=1"], "train.momentum: there is no such key"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: list[str], reason: str) -> None:
+    with pytest.raises(UserError) as error:
+        compose(*overrides)
+    assert str(error.value).startswith(reason)
+
+
+@pytest.mark.parametrize("identity", IDENTITIES, ids=lambda shape: shape.__name__)
+def test_no_identity_holds_where_or_how_a_step_runs(identity: type[BaseModel]) -> None:
+    execution = {
+        config.Runtime,
+        config.Tracker,
+        config.Paths,
+        config.Report,
+        config.Judge,
+        config.Model,
+        Path,
+    }
+    assert execution.isdisjoint(field.annotation for field in identity.model_fields.values())
+
+
+def test_defaults_in_identities_never_change() -> None:
+    """A default is left out of a key, so another default would give old keys to new results.
+
+    Raise the version of the steps that it touches instead, and add the field here.
+    """
+    shapes = [*IDENTITIES, config.Subset, config.Train, config.HumanEval]
+    defaults = {
+        (shape.__name__, name): field.default
+        for shape in shapes
+        for name, field in shape.model_fields.items()
+        if not field.is_required()
+    }
+    assert defaults == {
+        ("BaseIdentity", "id"): None,
+        ("BaseIdentity", "revision"): None,
+        ("BaseIdentity", "sha256"): None,
+        ("BaseIdentity", "seed"): None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("a: [1", "not YAML: "), ("a: @b", "not YAML: "), ("- a", "expected keys, found list")],
+)
+def test_a_file_that_is_no_config_is_refused_by_its_name(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_yaml(path)
+    assert reason in str(error.value) and str(path) in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,353 @@
+"""A cell from its words to its scores, with a tiny model: what is run, what is not, and what is left."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from im_bench.cli import CONF, compose_run, main
+from im_bench.pipeline import Cell, plan
+from im_bench.report.collect import FILE, Row, read_ledger
+
+LEDGER = (
+    "sweep cell model dataset subset loss seed benchmark category task metric value stderr count total "
+    "direction judge reading_note step"
+).split()
+BENCHMARKS = {"piqa", "mt_bench", "alpaca_eval_1"}
+# One of each kind that a cell of these benchmarks has.
+STEPS = {"base": 1, "train": 1, "harness": 1, "answers": 2, "verdicts": 2}
+ALL = f"benchmark=[{','.join(sorted(BENCHMARKS))}]"
+SHORT = ["benchmark.piqa.shots=0"]
+SHORT += [f"benchmark.{name}.max_new_tokens=8" for name in ("mt_bench", "alpaca_eval_1", "alpaca_eval_2")]
+TRAINING = ["train.epochs=4", "train.global_batch=4", "runtime.save_steps=1"]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory, tokenizer, make_model) -> Path:
+    """What a user has: a model, a dataset, and files for the benchmarks."""
+    from im_bench.toy.files import write_world
+
+    folder = tmp_path_factory.mktemp("given")
+    write_world(folder, 0)
+    make_model(positions=2048).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    rows = [{"prompt": f"What is {n} + 1?", "completion": f"It is {n + 1}."} for n in range(24)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def words(given: Path, results: Path, *overrides: str) -> list[str]:
+    """The overrides of a small cell; a later one of the same key wins."""
+    chosen = next((word for word in overrides if word.startswith("benchmark=")), ALL)
+    short = [word for word in SHORT if word.split(".")[1] in chosen]
+    own = [
+        "experiment=toy",
+        "model=local",
+        f"model.path={given / 'model'}",
+        "dataset=local",
+        f"dataset.path={given / 'rows.jsonl'}",
+        chosen,
+        f"paths.hub={given / 'hub'}",
+        f"paths.assets={given / 'assets'}",
+        f"paths.results={results}",
+        "runtime.threads=1",
+        "limit=2",
+        *short,
+        *TRAINING,
+        *overrides,
+    ]
+    return list({word.partition("=")[0]: word for word in own}.values())
+
+
+def process(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "im_bench", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def records(results: Path) -> dict[str, int]:
+    """The steps that are done, with when."""
+    found = sorted((results / "store").glob("*/*/step.json"))
+    return {str(path.parent.relative_to(results / "store")): path.stat().st_mtime_ns for path in found}
+
+
+def kinds(steps: Sequence[str]) -> dict[str, int]:
+    count: dict[str, int] = {}
+    for step in steps:
+        kind = step.partition("/")[0]
+        count[kind] = count.get(kind, 0) + 1
+    return count
+
+
+def numbers(rows: Sequence[Row]) -> dict[tuple[str, str, str], float | None]:
+    return {(row.loss, row.task, row.metric): row.value for row in rows}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, given: Path) -> Path:
+    """Of one cell with loss=it, run to its end."""
+    folder = tmp_path_factory.mktemp("results")
+    assert main(["run", *words(given, folder, "loss=it")]) == 0
+    return folder
+
+
+# --- identity ---
+
+
+@pytest.fixture(scope="module")
+def planned(given: Path) -> Callable[..., Cell]:
+    @cache
+    def cell(*overrides: str) -> Cell:
+        return plan(compose_run("config", CONF, words(given, Path("results"), *overrides)))
+
+    return cell
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "runtime.micro_batch_tokens=64",
+        "runtime.save_steps=7",
+        "runtime.eval_batch_size=3",
+        "runtime.threads=2",
+        "runtime=gpu",
+        "tracker=wandb",
+        "paths.results=elsewhere",
+        "paths.cache=elsewhere",
+        "loss.name=a_label",
+        "model.name=a_label",
+        "dataset.name=a_label",
+        "judge.name=a_label",
+        "judge.concurrency=7",
+        "judge.timeout_seconds=7",
+        "report.reading=published",
+        "report.baseline=im",
+    ],
+)
+def test_where_and_how_a_cell_runs_does_not_change_its_key(
+    planned: Callable[..., Cell], override: str
+) -> None:
+    assert planned(override).key == planned().key
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("train.global_batch=8", {"base"}),
+        ("train.precision=bf16", {"base"}),
+        ("train.learning_rate=0.01", {"base"}),
+        ("loss.prompt_weight=0.5", {"base"}),
+        ("loss.average=token", {"base"}),
+        ("seed=1", {"base"}),
+        ("judge.model=another", {"base", "train", "harness", "answers"}),
+        ("judge.temperature=1", {"base", "train", "harness", "answers"}),
+        ("limit=3", {"base", "train"}),
+        ("benchmark.piqa.shots=1", {"base", "train", "answers", "verdicts"}),
+        ("model.chat_template=own", set()),
+    ],
+)
+def test_what_changes_a_number_changes_the_keys_of_what_it_touches(
+    planned: Callable[..., Cell], override: str, kept: set[str]
+) -> None:
+    before, after = planned(), planned(override)
+    assert after.key != before.key
+    keys = {step.key for step in before.steps()}
+    assert {step.kind for step in after.steps() if step.key in keys} == kept
+
+
+def test_a_subset_is_another_training(planned: Callable[..., Cell]) -> None:
+    first, random = (planned(f"subset={name}", "+subset.size=8") for name in ("first", "random"))
+    assert len({planned().checkpoint.key, first.checkpoint.key, random.checkpoint.key}) == 3
+
+
+def test_a_file_or_folder_is_known_by_its_content_and_not_its_place(
+    planned: Callable[..., Cell], given: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    for name in ("model", "hub", "assets"):
+        shutil.copytree(given / name, moved / name)
+    shutil.copy(given / "rows.jsonl", moved / "other.jsonl")
+    places = [f"model.path={moved}/model", f"paths.hub={moved}/hub", f"paths.assets={moved}/assets"]
+    assert planned(*places, f"dataset.path={moved}/other.jsonl").key == planned().key
+    with (moved / "other.jsonl").open("a") as file:
+        file.write('{"prompt": "a", "completion": "b"}\n')
+    assert planned(*places, f"dataset.path={moved}/other.jsonl").key != planned().key
+
+
+def test_the_base_model_is_one_cell_whatever_would_have_been_trained(
+    planned: Callable[..., Cell], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"prompt": "a", "completion": "b"}\n')
+    changes = [f"dataset.path={other}", "train.epochs=9", "subset=first", "+subset.size=1"]
+    assert planned("loss=none", *changes).key == planned("loss=none").key
+
+
+def test_both_versions_of_alpaca_eval_judge_the_same_answers(planned: Callable[..., Cell]) -> None:
+    both = planned("benchmark=[piqa,mt_bench,alpaca_eval_1,alpaca_eval_2]")
+    assert kinds([step.kind for step in both.steps()]) == STEPS | {"verdicts": 3}
+
+
+# --- running ---
+
+
+def test_a_cell_makes_one_record_a_step_and_a_row_a_score(results: Path) -> None:
+    assert kinds(list(records(results))) == STEPS
+    rows = read_ledger(results / FILE)
+    assert {
+        row.benchmark for row in rows if row.task == row.benchmark and row.value is not None
+    } == BENCHMARKS
+    assert {row.step for row in rows} <= {name.rpartition("-")[2] for name in records(results)}
+
+
+def test_the_ledger_has_the_fields_of_a_row_in_order_and_nothing_else(results: Path) -> None:
+    lines = (results / FILE).read_text().splitlines()
+    assert all(list(json.loads(line)) == LEDGER for line in lines)
+    assert [field.name for field in fields(Row)] == LEDGER
+
+
+def test_a_second_run_does_no_step_and_changes_no_byte(
+    results: Path, given: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    assert main(["run", *words(given, results, "loss=it")]) == 0
+    assert "every step is done" in caplog.text
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+    assert "MT-Bench" in capsys.readouterr().out
+
+
+def test_json_is_the_rows_of_the_ledger_and_nothing_else(
+    results: Path, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *words(given, results, "loss=it"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == [json.loads(line) for line in (results / FILE).read_text().splitlines()]
+    assert list(printed[0]) == LEDGER
+
+
+def test_another_loss_and_the_base_model_run_only_what_is_new(
+    results: Path, given: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder, copy_function=shutil.copy2)
+    before = records(folder)
+    assert main(["run", "--multirun", *words(given, folder, "loss=none,it,im")]) == 0
+    after = records(folder)
+    assert {step: after[step] for step in before} == before
+    new = [step for step in after if step not in before]
+    assert kinds(new) == {"train": 1, "harness": 2, "answers": 4, "verdicts": 4}
+
+
+def test_a_benchmark_that_fails_costs_its_own_score_and_no_other(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub, folder = tmp_path / "hub", tmp_path / "results"
+    shutil.copytree(given / "hub", hub)
+    for path in (hub / "baber/piqa").rglob("*.parquet"):
+        pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop_columns("goal"), path)
+    command = ["run", *words(given, folder, f"paths.hub={hub}")]
+    for _ in range(2):  # the next run tries it again
+        assert main(command) == 1
+        said = capsys.readouterr()
+        assert "failed: harness/local-local-full-it-seed0-piqa-" in said.err
+        assert "failed steps: 1; the same command tries them again" in said.err
+        assert "n/a" in said.out
+        (error,) = folder.glob("store/harness/*/error.txt")
+        assert str(error) in said.err and "Traceback" in error.read_text()
+        values = {row.benchmark: row.value for row in read_ledger(folder / FILE) if row.task == row.benchmark}
+        assert values.pop("piqa") is None
+        assert None not in values.values() and set(values) == BENCHMARKS - {"piqa"}
+
+
+def test_the_rows_scored_are_those_of_the_folder_given(results: Path, given: Path, tmp_path: Path) -> None:
+    """Another folder of the same names and layout: here with one row of PIQA instead of its 60."""
+    hub, folder = tmp_path / "hub", tmp_path / "results"
+    shutil.copytree(given / "hub", hub)
+    (path,) = (hub / "baber/piqa").rglob("validation*.parquet")
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(0, 1), path)
+    assert main(["run", *words(given, folder, f"paths.hub={hub}", "benchmark=[piqa]", "loss=none")]) == 0
+    assert [row.count for row in read_ledger(folder / FILE)] == [1]
+
+
+def test_a_cell_without_any_score_has_no_table(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *words(given, tmp_path, "train.max_tokens=8")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "train.max_tokens=8 cuts off the output of every conversation" in said.err
+    assert not (tmp_path / FILE).exists() and not (tmp_path / "tables").exists()
+
+
+# --- processes ---
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_in_the_same_scores(results: Path, given: Path, tmp_path: Path) -> None:
+    command = ["run", *words(given, tmp_path, "loss=it")]
+    _kill_when(
+        process(*command), lambda: _events(tmp_path) >= 2 and any(tmp_path.glob("store/train/*/state/*"))
+    )
+    assert kinds(list(records(tmp_path))) == {"base": 1}
+    _kill_when(process(*command), lambda: "train" in kinds(list(records(tmp_path))))
+    assert "verdicts" not in kinds(list(records(tmp_path)))
+    last = process(*command)
+    output, error = last.communicate(timeout=300)
+    assert last.returncode == 0, error
+    assert (tmp_path / FILE).read_bytes() == (results / FILE).read_bytes()
+    assert kinds(list(records(tmp_path))) == STEPS
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_store(results: Path, given: Path, tmp_path: Path) -> None:
+    command = ["run", *words(given, tmp_path, "loss=it")]
+    both = [process(*command), process(*command)]
+    said = [one.communicate(timeout=300) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    made = [line for _, error in said for line in error.splitlines() if line in records(tmp_path)]
+    assert sorted(made) == sorted(records(tmp_path))
+    assert any("which another process is making" in error for _, error in said)
+    assert (tmp_path / FILE).read_bytes() == (results / FILE).read_bytes()
+
+
+@pytest.mark.slow
+def test_an_interrupt_says_that_the_same_command_goes_on(given: Path, tmp_path: Path) -> None:
+    run = process("run", *words(given, tmp_path, "loss=it"))
+    _wait(lambda: _events(tmp_path) >= 2, run)
+    run.send_signal(signal.SIGINT)
+    output, error = run.communicate(timeout=60)
+    assert (run.returncode, output) == (130, "")
+    assert error.endswith("im-bench: interrupted; the same command goes on from here\n")
+    assert "Traceback" not in error
+
+
+def _events(results: Path) -> int:
+    """Optimiser steps that were told of."""
+    return sum(path.read_text().count("train/loss") for path in results.glob("tracking/*/events.jsonl"))
+
+
+def _wait(until: Callable[[], bool], run: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not until():
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _kill_when(run: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    _wait(ready, run)
+    run.kill()
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
