@@ -44,7 +44,7 @@ def served(tmp_path: Path) -> Iterator[str]:
     folder.mkdir()
     (folder / "hello.txt").write_bytes(b"hello")
     server = HTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -181,9 +181,8 @@ def test_a_file_or_folder_is_known_by_its_content_and_not_its_place(
     shutil.copy(given / "rows.jsonl", moved / "other.jsonl")
     places = [f"model.path={moved}/model", f"paths.hub={moved}/hub", f"paths.assets={moved}/assets"]
     assert planned(*places, f"dataset.path={moved}/other.jsonl").key == planned().key
-    with (moved / "other.jsonl").open("a") as file:
-        file.write('{"prompt": "a", "completion": "b"}\n')
-    assert planned(*places, f"dataset.path={moved}/other.jsonl").key != planned().key
+    (moved / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    assert planned(*places, f"dataset.path={moved}/rows.jsonl").key != planned().key
 
 
 def test_the_base_model_is_one_cell_whatever_would_have_been_trained(

@@ -129,7 +129,7 @@ def conversations(
     made = 0
     while made < ROWS:
         turns = kinds[made % len(kinds)](world, rng)
-        if any(text == turn.instruction or text in turn.answer for turn in turns for text in forbidden):
+        if any(text in turn.instruction or text in turn.answer for turn in turns for text in forbidden):
             continue
         messages = [{"role": "system", "content": SYSTEM}] if made % 20 == 0 else []
         for turn in turns:

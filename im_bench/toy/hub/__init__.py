@@ -16,7 +16,6 @@ ASKED = (
     "prompt",
     "input",
     "scenario",
-    "activity",
 )
 """Columns that hold what is asked, one of them in most tables."""
 
@@ -38,4 +37,6 @@ def asked(row: Row) -> list[str]:
         return [row["text"], start + row["options"][row["label"]].lower() + end]
     if "option1" in row:
         return [row["sentence"].replace("_", row[option]) for option in ("option1", "option2")]
+    if "baseline" in row:
+        return [row["activity"], row["baseline"]]
     return [row[next(column for column in ASKED if column in row)]]
