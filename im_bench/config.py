@@ -20,6 +20,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+"""It becomes part of a folder's name."""
 
 
 class UserError(ValueError):
@@ -38,7 +40,7 @@ class Frozen(BaseModel):
 class Model(Frozen):
     """The base model of a cell."""
 
-    name: str
+    name: Name
     """The word in tables, e.g. `llama2_7b`."""
     source: Literal["toy", "hub", "local"]
     chat_template: str
@@ -62,7 +64,7 @@ class Model(Frozen):
 class Dataset(Frozen):
     """A set of conversations. What enters a key is the sha256 of the file, not how it is reached."""
 
-    name: str
+    name: Name
     source: Literal["toy", "address", "local"]
     format: Literal["auto", "messages", "prompt_completion", "alpaca"]
     path: str | None
@@ -107,7 +109,7 @@ class Subset(Frozen):
 class Loss(Frozen):
     """A point in the loss space: the loss of a token is its weight times its negative log-likelihood."""
 
-    name: str
+    name: Name
     """A label for tables; not part of the key."""
     prompt_weight: Fraction
     """Weight of an instruction or system token: 0 is IT, 1 is IM, between is prompt-loss weighting."""

@@ -135,7 +135,7 @@ def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step) -> S
         limit=run.limit,
         data_sha256=benchmark_data_sha256(name, entry.datasets, places.hub(run)),
     )
-    score = partial(stages.score_harness, run=run, name=name, spec=spec)
+    score = partial(stages.score_harness, run=run, name=name, spec=spec, data_sha256=identity.data_sha256)
     return Step("harness", identity, score, needs=(checkpoint,), label=f"{checkpoint.label}-{name}")
 
 
@@ -146,7 +146,7 @@ def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step) 
         data_sha256=benchmark_data_sha256(name, BENCHMARKS[name].datasets, places.hub(run)),
         seed=run.seed,
     )
-    score = partial(stages.score_humaneval, run=run, spec=spec)
+    score = partial(stages.score_humaneval, run=run, spec=spec, data_sha256=identity.data_sha256)
     return Step("humaneval", identity, score, needs=(checkpoint,), label=f"{checkpoint.label}-{name}")
 
 

@@ -23,6 +23,11 @@ def hub(run: Run) -> str | None:
     return str(world(run) / "hub") if run.paths.hub == "toy" else run.paths.hub
 
 
+def rows(run: Run, data_sha256: str) -> str | None:
+    """Where rows read from a folder that stands for the hub are kept; the hub's own have their usual cache."""
+    return None if run.paths.hub is None else str(run.paths.cache / "rows" / data_sha256[:16])
+
+
 def asset(run: Run, name: str) -> Path:
     """The file of an asset, see `im_bench.assets.ASSETS`."""
     folder = str(world(run) / "assets") if run.paths.assets == "toy" else run.paths.assets

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Family = Literal["mt_bench", "alpaca_eval"]
 
 
+_open: dict[tuple[Checkpoint, c.Runtime], Engine] = {}
+"""The one model that is loaded."""
+
+
 @dataclass
 class Wires:
     """Whom a running training tells what; set when its cell runs, and no part of any step."""
@@ -63,6 +67,7 @@ def train(out: Path, base: Path, *, run: c.Run, identity: c.TrainIdentity, file:
     """Tune the base model on the conversations of `file`."""
     from im_bench.training.tuning import tune
 
+    _open.clear()  # a model that was scored would share the device with the one that is trained
     tune(
         out,
         _checkpoint(run, base, trained=False),
@@ -74,7 +79,9 @@ def train(out: Path, base: Path, *, run: c.Run, identity: c.TrainIdentity, file:
     )
 
 
-def score_harness(out: Path, checkpoint: Path, *, run: c.Run, name: str, spec: c.Harness) -> None:
+def score_harness(
+    out: Path, checkpoint: Path, *, run: c.Run, name: str, spec: c.Harness, data_sha256: str
+) -> None:
     """Score one benchmark of lm-eval."""
     from im_bench.evaluation import harness
 
@@ -86,15 +93,17 @@ def score_harness(out: Path, checkpoint: Path, *, run: c.Run, name: str, spec: c
         shots=spec.shots,
         limit=run.limit,
         hub=places.hub(run),
+        rows=places.rows(run, data_sha256),
     )
 
 
-def score_humaneval(out: Path, checkpoint: Path, *, run: c.Run, spec: c.HumanEval) -> None:
+def score_humaneval(out: Path, checkpoint: Path, *, run: c.Run, spec: c.HumanEval, data_sha256: str) -> None:
     """Have programs written and run them in the sandbox."""
     from im_bench.evaluation import humaneval
 
     hub, (dataset,) = places.hub(run), BENCHMARKS["humaneval"].datasets
-    problems = humaneval.load_problems(f"{hub}/{dataset}" if hub else dataset, None)[: run.limit]
+    path, rows = f"{hub}/{dataset}" if hub else dataset, places.rows(run, data_sha256)
+    problems = humaneval.load_problems(path, None, rows)[: run.limit]
     humaneval.evaluate(out, _engine(run, checkpoint), problems, spec=spec, seed=run.seed)
 
 
@@ -143,9 +152,14 @@ def judge(out: Path, answers: Path, *, run: c.Run, name: str, files: dict[str, P
 
 
 def _engine(run: c.Run, folder: Path) -> Engine:
+    """The checkpoint's model, which stays open until another is asked for: a cell's benchmarks share it."""
     from im_bench.evaluation.engine import open_engine
 
-    return open_engine(_checkpoint(run, folder, trained=run.loss.trains), run.runtime)
+    key = (_checkpoint(run, folder, trained=run.loss.trains), run.runtime)
+    if key not in _open:
+        _open.clear()
+        _open[key] = open_engine(*key)
+    return _open[key]
 
 
 def _checkpoint(run: c.Run, folder: Path, *, trained: bool) -> Checkpoint:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from im_bench.config import UserError
+from im_bench.data.rows import numbered_rows
 
 Role = Literal["system", "user", "assistant"]
 ROLES = get_args(Role)
@@ -36,47 +35,14 @@ def read_conversations(path: Path, format: str, *, allow_empty_output: bool = Fa
     Raises:
         UserError: naming the file, the row and what is wrong with it.
     """
-    conversations: list[Conversation] = []
-    for row, value in _rows(path):
-        where = f"{path}, row {row + 1}"
-        if not isinstance(value, dict):
-            raise UserError(f"{where}: expected an object with fields, found {type(value).__name__}")
+    conversations = []
+    for row, where, value in numbered_rows(path):
         if format == "auto":
             format = _format(value, where)
         turns = _TURNS[format](value, where)
         _check(turns, where, allow_empty_output)
         conversations.append(Conversation(row, tuple(turns)))
-    if not conversations:
-        raise UserError(f"{path}: the file holds no rows")
     return conversations
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
-    try:
-        # Editors on Windows put a byte order mark first, and JSON has none.
-        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {number}: not UTF-8; save the file as UTF-8") from None
-    if path.suffix == ".json":
-        values = _parse(text, f"{path}", remedy="; for one object a line name the file .jsonl")
-        if not isinstance(values, list):
-            raise UserError(f"{path}: expected a JSON list of rows; for one object a line name it .jsonl")
-        yield from enumerate(values)
-        return
-    for row, line in enumerate(text.split("\n")):
-        if line.strip():
-            yield row, _parse(line, f"{path}, row {row + 1}")
-
-
-def _parse(text: str, where: str, remedy: str = "") -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if "\n" in text else ""
-        raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno}){remedy}") from None
 
 
 def _format(value: dict[str, Any], where: str) -> Format:

@@ -97,6 +97,15 @@ def spans(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> list[Spa
     return cut
 
 
+def turn_end(tokenizer: PreTrainedTokenizerFast) -> str:
+    """What the template writes after an output to end the turn.
+
+    Raises:
+        UserError: when no control token ends it.
+    """
+    return _end(tokenizer, _skeleton(tokenizer, ("user", "assistant"))[-1])
+
+
 @lru_cache(maxsize=1024)
 def _skeleton(tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...]) -> tuple[str, ...]:
     """The template's own text before, between and after the contents of turns with these roles."""

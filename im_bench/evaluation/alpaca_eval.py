@@ -16,9 +16,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from im_bench.config import UserError
+from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.completions import Completions
 from im_bench.evaluation.quiet import quiet
-from im_bench.evaluation.rows import read_rows, write_rows
 from im_bench.judging.judge import Comparison, Judge
 from im_bench.scores import Score, write_scores
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place
 from im_bench.config import Runtime, UserError
+from im_bench.data.templates import turn_end
 
 
 class Model(HFLM):
@@ -40,6 +40,8 @@ class Engine:
     def __init__(self, lm: Model, tokenizer: PreTrainedTokenizerFast):
         self.lm = lm
         self.tokenizer = tokenizer
+        # A template may end turns with another token than the tokenizer's end token; models learn to write it.
+        self.end = turn_end(tokenizer)
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> str:
         """The text of a chat up to where the assistant's answer begins, by the checkpoint's template."""
@@ -69,7 +71,7 @@ class Engine:
                 f"max_new_tokens={max_new_tokens}: the model holds {self.lm.max_length}, prompt included"
             )
         options: dict[str, Any] = {
-            "until": list(stop),
+            "until": [*stop, self.end],
             "max_gen_toks": max_new_tokens,
             "do_sample": temperature > 0,
         }
@@ -88,9 +90,8 @@ class Engine:
             self.lm.whole_text = False
 
 
-@lru_cache(maxsize=1)
 def open_engine(checkpoint: Checkpoint, runtime: Runtime) -> Engine:
-    """Load a checkpoint; the last one opened stays open, so that all benchmarks of a cell share it."""
+    """Load a checkpoint for evaluation."""
     tokenizer = load_tokenizer(checkpoint.tokenizer)
     model = load_model(checkpoint, dtype="auto").eval()
     place(model, runtime)

@@ -42,13 +42,16 @@ def evaluate(
     shots: int | None,
     limit: int | None,
     hub: str | None,
+    rows: str | None = None,
 ) -> None:
     """Score one benchmark: `results.json` as lm-eval writes it, `items.parquet` and the scores.
 
     Args:
         hub: a folder in hub layout that stands for the hub; null is the hub.
+        rows: where `datasets` keeps what it reads of that folder; it does not notice when a file changes, so
+            each content needs a place of its own.
     """
-    tasks = load_tasks(entry.folder or name, entry.tasks, shots, hub)
+    tasks = load_tasks(entry.folder or name, entry.tasks, shots, hub, rows)
     # No bootstrap of the harness's: 100,000 draws in plain Python; standard errors are ours.
     results = lm_eval.evaluate(engine.lm, tasks, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = results.pop("samples")
@@ -60,12 +63,14 @@ def evaluate(
 
 
 @cache
-def load_tasks(folder: str, tasks: tuple[str, ...], shots: int | None, hub: str | None) -> Any:
+def load_tasks(
+    folder: str, tasks: tuple[str, ...], shots: int | None, hub: str | None, rows: str | None = None
+) -> Any:
     """lm-eval's task objects with their data; built once a process, whatever the number of checkpoints."""
     # Only the folder of these tasks: the harness's index of all its folders takes 8 s.
     manager = TaskManager(include_path=TASKS / folder, include_defaults=False)
     if hub is not None:
-        manager._factory = _Redirected(Path(hub).resolve())
+        manager._factory = _Redirected(Path(hub).resolve(), rows)
     try:
         loaded = manager.load(list(tasks))
     except (FileNotFoundError, ConnectionError, ValueError) as error:
@@ -87,14 +92,16 @@ def load_tasks(folder: str, tasks: tuple[str, ...], shots: int | None, hub: str 
 class _Redirected(TaskFactory):
     """Builds the official tasks with data from a folder in hub layout; nothing else of them is changed."""
 
-    def __init__(self, hub: Path):
+    def __init__(self, hub: Path, rows: str | None):
         super().__init__()
         self.hub = hub
+        self.rows = {"cache_dir": rows} if rows else {}
 
     def _load_full_config(self, *arguments: Any) -> dict[str, Any]:
         config = super()._load_full_config(*arguments)
         if "dataset_path" in config:
             config["dataset_path"] = str(self.hub / config["dataset_path"])
+            config["dataset_kwargs"] = (config.get("dataset_kwargs") or {}) | self.rows
         return config
 
 

@@ -22,8 +22,8 @@ import pyarrow.parquet
 
 from im_bench import config
 from im_bench.config import UserError
+from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.benchmarks import BENCHMARKS
-from im_bench.evaluation.rows import read_rows, write_rows
 from im_bench.evaluation.sandbox import Outcome, Program, run_programs
 from im_bench.scores import Score, write_scores
 
@@ -78,8 +78,11 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1 - comb(n - c, k) / comb(n, k)
 
 
-def load_problems(path: str, revision: str | None) -> list[Problem]:
+def load_problems(path: str, revision: str | None, rows: str | None = None) -> list[Problem]:
     """The problems of a folder in hub layout, or of a dataset on the hub.
+
+    Args:
+        rows: where `datasets` keeps what it reads, see `im_bench.evaluation.harness.evaluate`.
 
     Raises:
         UserError: they cannot be had, or a row is not a problem.
@@ -87,14 +90,11 @@ def load_problems(path: str, revision: str | None) -> list[Problem]:
     import datasets  # slow to import, and needed here only
 
     try:
-        rows = list(datasets.load_dataset(path, revision=revision, split="test"))
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # what datasets raises for what is absent, unreachable or malformed
+        loaded = list(datasets.load_dataset(path, revision=revision, split="test", cache_dir=rows))
+    except (OSError, ValueError) as error:  # what it raises for the absent, unreachable or malformed
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: {first}. Without network, paths.hub=FOLDER can serve it") from error
-    problems = [_problem(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+    problems = [_problem(row, f"{path}, row {number}") for number, row in enumerate(loaded, start=1)]
     doubles = [name for name, count in Counter(problem.task_id for problem in problems).items() if count > 1]
     if doubles:
         raise UserError(f"{path}: task_id {doubles[0]} is there more than once; each problem needs its own")

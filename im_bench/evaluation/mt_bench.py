@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from im_bench.config import UserError
-from im_bench.evaluation.rows import read_rows, write_rows
+from im_bench.data.rows import read_rows, write_rows
 from im_bench.judging.judge import Judge, Rating, Reply, Request
 from im_bench.scores import Score, write_scores
 

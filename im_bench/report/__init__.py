@@ -19,7 +19,9 @@ def report(results: Path, sweep: str, report: config.Report) -> Table:
     ledger = results / FILE
     rows = [row for row in read_ledger(ledger) if row.sweep == sweep]
     if not rows:
-        raise config.UserError(f"{sweep}: {ledger} has no score of this sweep; make them with: im-bench sweep {sweep}")
+        raise config.UserError(
+            f"{sweep}: {ledger} has no score of this sweep; make them with: im-bench sweep {sweep}"
+        )
     table = category_table(rows, name=sweep, baseline=report.baseline, reading=report.reading)
     each = benchmark_table(rows, name=sweep, baseline=report.baseline, reading=report.reading)
     # matplotlib takes a second to load, and who reads a table need not wait for it.

@@ -12,7 +12,9 @@ PARTIAL_MARK = "\u2020"
 """A dagger: the number rests on fewer outcomes than items."""
 
 
-def caption(entries: Iterable[Entry], asked: Mapping[str, Sequence[str]], reading: Reading) -> tuple[str, ...]:
+def caption(
+    entries: Iterable[Entry], asked: Mapping[str, Sequence[str]], reading: Reading
+) -> tuple[str, ...]:
     """Sentences on unit, reading, judges, counts and gaps, each only where it applies."""
     shown = list(entries)
     used = sorted({row for entry in shown for row in entry.rows}, key=lambda row: row.place)
@@ -40,14 +42,20 @@ def _reading(benchmarks: set[str], used: Iterable[Row], reading: Reading) -> str
     if wmt and reading == "corrected":
         facts.append(f"{wmt} as 100 - TER, at least 0")
     if wmt and reading == "published":
-        facts.append(f"{wmt} as one score of their category, the mean TER of the translation tasks, counted as a gain")
+        facts.append(
+            f"{wmt} as one score of their category, the mean TER of the translation tasks, counted as a gain"
+        )
     if "humaneval" in benchmarks and reading == "published":
         facts.append("HumanEval as the better of its temperatures")
     if "humaneval" in benchmarks and reading == "corrected":
         metrics = sorted({row.metric for row in used if row.benchmark == "humaneval"})
         stated = " or ".join(metric.replace(",", " at ").replace("=", " ") for metric in metrics)
         facts.append(f"HumanEval as {stated or 'pass@1 at one temperature'}")
-    start = "Reading: corrected" if reading == "corrected" else "Reading: published, as the paper's code computes it"
+    start = (
+        "Reading: corrected"
+        if reading == "corrected"
+        else "Reading: published, as the paper's code computes it"
+    )
     return f"{'; '.join([start, *facts])}."
 
 
@@ -98,7 +106,9 @@ def _partial(used: Iterable[Row]) -> list[str]:
         known = worst.get(row.benchmark)
         if known is None or row.count * known.total < known.count * row.total:
             worst[row.benchmark] = row
-    facts = [f"{benchmark_column(name).heading} {row.count} of {row.total}" for name, row in sorted(worst.items())]
+    facts = [
+        f"{benchmark_column(name).heading} {row.count} of {row.total}" for name, row in sorted(worst.items())
+    ]
     start = f"{PARTIAL_MARK} some items have no outcome and no part in the score; at the fewest"
     return [f"{start} {', '.join(facts)}."] if facts else []
 

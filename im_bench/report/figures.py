@@ -103,7 +103,12 @@ def _panel(axes: Axes, lines: Sequence[Line], table: Table, losses: Sequence[str
 def _dot(axes: Axes, row: float, difference: Difference, scale: float, rank: int) -> None:
     look = _look(rank)
     if difference.value is None:
-        beside: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": 6.5}
+        beside: dict[str, Any] = {
+            "xytext": (3, 0),
+            "textcoords": "offset points",
+            "va": "center",
+            "fontsize": 6.5,
+        }
         axes.annotate("n/a", (0, row), color=look["color"], zorder=3, **beside)
         return
     bar = None if difference.stderr is None else NINETY_FIVE_PERCENT * difference.stderr * scale

@@ -66,9 +66,12 @@ def to_markdown(table: Table) -> str:
     headings = [*labels.headings, *(column.heading for column in table.columns)]
     rule = ["---"] * len(labels.headings) + ["---:"] * len(table.columns)
     body = [
-        [*(_plain(text) for text in own), *_together(line)] for own, line in zip(labels.lines, table.lines, strict=True)
+        [*(_plain(text) for text in own), *_together(line)]
+        for own, line in zip(labels.lines, table.lines, strict=True)
     ]
-    grid = "\n".join(f"| {' | '.join(cells)} |" for cells in [[_plain(text) for text in headings], rule, *body])
+    grid = "\n".join(
+        f"| {' | '.join(cells)} |" for cells in [[_plain(text) for text in headings], rule, *body]
+    )
     said = "\n".join(f"- {_plain(sentence)}" for sentence in table.caption)
     return f"{grid}\n\n{said}\n"
 
@@ -134,7 +137,9 @@ def to_terminal(table: Table) -> Text:
     return text.append(f"\n{said}", style="dim")
 
 
-def write_table(folder: Path, name: str, table: Table, *, formats: tuple[str, ...] = ("md", "tex", "csv")) -> None:
+def write_table(
+    folder: Path, name: str, table: Table, *, formats: tuple[str, ...] = ("md", "tex", "csv")
+) -> None:
     """Write `<name>.<format>` into `folder`, each by rename."""
     render = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +156,9 @@ def labelled(table: Table) -> Labels:
     group = {
         "Model": [cell.model for cell in cells] if len({cell.model for cell in cells}) > 1 else None,
         "Dataset": [cell.dataset or "(base model)" for cell in cells],
-        "Subset": [cell.subset or "" for cell in cells] if len({cell.subset for cell in trained}) > 1 else None,
+        "Subset": [cell.subset or "" for cell in cells]
+        if len({cell.subset for cell in trained}) > 1
+        else None,
         "Seed": [str(cell.seed) for cell in cells] if len({cell.seed for cell in cells}) > 1 else None,
     }
     alike = len({(cell.group, cell.loss) for cell in cells}) < len(cells)
@@ -210,7 +217,9 @@ def _colour(difference: Difference) -> str:
 
 
 def _abbreviations(table: Table) -> list[str]:
-    pairs = [f"{column.short} = {column.heading}" for column in table.columns if column.short != column.heading]
+    pairs = [
+        f"{column.short} = {column.heading}" for column in table.columns if column.short != column.heading
+    ]
     return [f"Columns: {', '.join(pairs)}."] if pairs else []
 
 

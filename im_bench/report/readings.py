@@ -58,10 +58,14 @@ def benchmark_entry(rows: Sequence[Row], benchmark: str, reading: Reading) -> En
     return MISSING if row is None else _entry(row, reading)
 
 
-def category_entry(rows: Sequence[Row], benchmarks: Sequence[str], reading: Reading, leaves: frozenset[str]) -> Entry:
+def category_entry(
+    rows: Sequence[Row], benchmarks: Sequence[str], reading: Reading, leaves: frozenset[str]
+) -> Entry:
     """The score of one category of one cell; `leaves` are the translation tasks that the sweep asks."""
     translated = [benchmark for benchmark in benchmarks if benchmark in WMT and reading == "published"]
-    parts = [benchmark_entry(rows, benchmark, reading) for benchmark in benchmarks if benchmark not in translated]
+    parts = [
+        benchmark_entry(rows, benchmark, reading) for benchmark in benchmarks if benchmark not in translated
+    ]
     if translated:
         parts.append(_translation(rows, leaves))
     return mean(parts)
@@ -81,7 +85,9 @@ def headline(rows: Iterable[Row], benchmark: str, reading: Reading) -> Row | Non
         return next(iter(found), None)
     if any("temperature=" not in row.metric for row in found):
         metrics = ", ".join(row.metric for row in found)
-        raise UserError(f"cell {found[0].cell}: {benchmark} has several scores ({metrics}); the ledger may hold one")
+        raise UserError(
+            f"cell {found[0].cell}: {benchmark} has several scores ({metrics}); the ledger may hold one"
+        )
     if reading == "published":
         return max(found, key=lambda row: (row.value is None, row.value or 0.0))
     return min(found, key=lambda row: (row.reading_note is not None, _temperature(row)))
@@ -111,7 +117,9 @@ def mean(parts: Sequence[Entry]) -> Entry:
 def _translation(rows: Sequence[Row], leaves: frozenset[str]) -> Entry:
     """Mean TER of the translation leaves, the one row that the paper's code makes of WMT14 and WMT16."""
     by_task = {row.task: row for row in _translations(rows)}
-    return mean([_entry(by_task[leaf], "published") if leaf in by_task else MISSING for leaf in sorted(leaves)])
+    return mean(
+        [_entry(by_task[leaf], "published") if leaf in by_task else MISSING for leaf in sorted(leaves)]
+    )
 
 
 def _entry(row: Row, reading: Reading) -> Entry:

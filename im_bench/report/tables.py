@@ -106,7 +106,9 @@ def benchmark_table(rows: Sequence[Row], *, name: str, baseline: str, reading: R
     asked = _asked(rows)
     one_judge_per_column(rows, asked.get(JUDGED, ()))
     order = [*(column.id for column in CATEGORIES), JUDGED]
-    columns = tuple(benchmark_column(benchmark) for category in order for benchmark in asked.get(category, ()))
+    columns = tuple(
+        benchmark_column(benchmark) for category in order for benchmark in asked.get(category, ())
+    )
     lines = tuple(
         Line(cell, tuple(benchmark_entry(own, column.id, reading) for column in columns), None)
         for cell, own in _cells(rows)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from im_bench.config import UserError
+from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation import alpaca_eval
-from im_bench.evaluation.rows import read_rows, write_rows
 from im_bench.judging.judge import Comparison, Reply, Request
 from im_bench.judging.overlap import NOTE, Overlap
 from im_bench.scores import Score, read_scores

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from im_bench.config import UserError
+from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation import mt_bench
 from im_bench.evaluation.mt_bench import clustered_stderr, rating
-from im_bench.evaluation.rows import read_rows, write_rows
 from im_bench.judging.judge import Reply, Request
 from im_bench.judging.overlap import NOTE, Overlap
 from im_bench.scores import read_scores
