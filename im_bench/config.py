@@ -255,6 +255,7 @@ class TrainIdentity(Frozen):
     """A trained checkpoint; the base model is the step it needs."""
 
     dataset_sha256: str
+    dataset_format: Literal["messages", "prompt_completion", "alpaca"]
     subset: Subset
     loss: LossIdentity
     train: Train

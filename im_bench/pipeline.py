@@ -16,6 +16,7 @@ from pathlib import Path
 from im_bench import config as c
 from im_bench import places, stages
 from im_bench.assets import benchmark_data_sha256, check_model_folder, file_sha256, folder_sha256
+from im_bench.data.conversations import file_format
 from im_bench.data.templates import template_sha256
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.store import Step
@@ -96,6 +97,7 @@ def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
     file = places.conversations(run)
     identity = c.TrainIdentity(
         dataset_sha256=file_sha256(file),
+        dataset_format=file_format(file, run.dataset.format),
         subset=run.subset,
         loss=c.LossIdentity(**run.loss.model_dump(exclude={"name"})),
         train=run.train,
@@ -108,6 +110,8 @@ def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
 
 
 def _benchmark_step(run: c.Run, name: str, checkpoint: Step) -> Step:
+    if name not in BENCHMARKS:
+        raise c.UserError(f"benchmark.{name}: there is no such benchmark; there are {', '.join(BENCHMARKS)}")
     match run.benchmark[name]:
         case c.Harness() as spec:
             return _harness_step(run, name, spec, checkpoint)

@@ -15,7 +15,7 @@ TOY_SEED = 0
 
 def world(run: Run) -> Path:
     """The folder of the toy world."""
-    return _world(run.paths.results / "toy")
+    return _world((run.paths.results / "toy").resolve())
 
 
 def hub(run: Run) -> str | None:

@@ -21,7 +21,7 @@ from im_bench.assets import (
     folder_sha256,
     offline_unless_reachable,
 )
-from im_bench.cli import CONF
+from im_bench.composing import CONF
 from im_bench.config import Dataset, UserError, load_yaml
 
 HELLO = hashlib.sha256(b"hello").hexdigest()

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
 from im_bench import config
-from im_bench.cli import CONF, SWEEPS, compose_run
+from im_bench.composing import CONF, SWEEPS, compose_run
 from im_bench.config import Run, UserError, load_yaml, validated
 
 CHOICES = sorted(CONF.glob("*/*.yaml"))

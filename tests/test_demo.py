@@ -68,7 +68,13 @@ def test_the_demo_scores_five_cells_on_all_21_benchmarks(demo: Demo) -> None:
 
 
 def test_the_demo_writes_tables_a_figure_and_an_offline_run_per_cell(demo: Demo) -> None:
-    for name in ("tables/demo.md", "tables/demo.tex", "tables/demo.csv", "figures/demo.png", "figures/demo.pdf"):
+    for name in (
+        "tables/demo.md",
+        "tables/demo.tex",
+        "tables/demo.csv",
+        "figures/demo.png",
+        "figures/demo.pdf",
+    ):
         assert (demo.results / name).stat().st_size > 0
     assert len(list(demo.results.glob("tracking/*/wandb/offline-run-*"))) == 5
     for events in demo.results.glob("tracking/*/events.jsonl"):

@@ -37,7 +37,9 @@ def test_importing_what_does_no_work_loads_no_framework(module: str) -> None:
 
 
 def test_composing_a_sweep_loads_no_framework() -> None:
-    assert loaded("from im_bench.cli import SWEEPS, sweep_runs; sweep_runs('demo', SWEEPS, [])") == set()
+    assert (
+        loaded("from im_bench.composing import SWEEPS, sweep_runs; sweep_runs('demo', SWEEPS, [])") == set()
+    )
 
 
 def test_planning_a_cell_loads_no_framework(tmp_path: Path) -> None:
@@ -46,7 +48,7 @@ def test_planning_a_cell_loads_no_framework(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     code = """
 import sys
-from im_bench.cli import CONF, compose_run
+from im_bench.composing import CONF, compose_run
 from im_bench.pipeline import plan
 from im_bench.store import Store
 overrides = ["experiment=toy", "model=local", "dataset=local", "benchmark=[piqa]", "paths.hub=null"]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from im_bench.cli import CONF, compose_run, main
+from im_bench.cli import main
+from im_bench.composing import CONF, compose_run
 from im_bench.pipeline import Cell, plan
 from im_bench.report.collect import FILE, Row, read_ledger
 

@@ -99,7 +99,9 @@ def trained(prompt_weight, size=None):
         prompt_weight=prompt_weight, output_weight=1.0, template_weight=0.0, average="example"
     )
     subset = config.Subset(name="random" if size else "full", size=size)
-    spec = config.TrainIdentity(dataset_sha256="bb", subset=subset, loss=loss, train=TRAIN, seed=0)
+    spec = config.TrainIdentity(
+        dataset_sha256="bb", dataset_format="messages", subset=subset, loss=loss, train=TRAIN, seed=0
+    )
     return Step("train", spec, write, needs=(BASE,))
 
 
@@ -132,13 +134,13 @@ VERDICTS = Step(
 )
 GOLDEN = {
     "base": (BASE, "15c391f4"),
-    "train it": (trained(0.0), "df8cff5f"),
-    "train im": (trained(1.0), "245efe28"),
-    "train im on 100": (trained(1.0, 100), "f0b439ef"),
-    "harness piqa": (scored("piqa"), "71d08d4a"),
-    "harness piqa of 10": (scored("piqa", 10), "7619cb11"),
-    "answers": (ANSWERS, "3091350e"),
-    "verdicts": (VERDICTS, "5e5bf04b"),
+    "train it": (trained(0.0), "2bda7f01"),
+    "train im": (trained(1.0), "44352073"),
+    "train im on 100": (trained(1.0, 100), "a5f030c5"),
+    "harness piqa": (scored("piqa"), "ce9b5e44"),
+    "harness piqa of 10": (scored("piqa", 10), "1d7953aa"),
+    "answers": (ANSWERS, "65a92def"),
+    "verdicts": (VERDICTS, "bfaed2ca"),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from im_bench.cli import SWEEPS, sweep_runs
+from im_bench.composing import SWEEPS, sweep_runs
 from im_bench.config import Run, UserError
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.pipeline import plan_sweep

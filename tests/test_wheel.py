@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from im_bench.cli import CONF, ROOT, SWEEPS
+from im_bench.composing import CONF, ROOT, SWEEPS
 
 FOUND = """
 from pathlib import Path
 from im_bench import cli
-from im_bench.cli import CONF, SWEEPS, compose_run, sweep_runs
+from im_bench.composing import CONF, SWEEPS, compose_run, sweep_runs
 print(Path(cli.__file__).parent, CONF, SWEEPS, sep="\\n")
 compose_run("config", CONF, ["judge=overlap", "benchmark=[piqa]"])
 assert len(sweep_runs("demo", SWEEPS, ["benchmark=[piqa]"])) == 6

@@ -35,14 +35,25 @@ def read_conversations(path: Path, format: str, *, allow_empty_output: bool = Fa
     Raises:
         UserError: naming the file, the row and what is wrong with it.
     """
+    format = file_format(path, format)
     conversations = []
     for row, where, value in numbered_rows(path):
-        if format == "auto":
-            format = _format(value, where)
         turns = _TURNS[format](value, where)
         _check(turns, where, allow_empty_output)
         conversations.append(Conversation(row, tuple(turns)))
     return conversations
+
+
+def file_format(path: Path, format: str) -> Format:
+    """The format itself, or that of the file's first row where it is `auto`.
+
+    Raises:
+        UserError: naming the file and what is wrong with its first row.
+    """
+    if format != "auto":
+        return cast(Format, format)
+    _, where, value = next(numbered_rows(path))
+    return _format(value, where)
 
 
 def _format(value: dict[str, Any], where: str) -> Format:

@@ -60,7 +60,7 @@ PRETRAINING = Train(
     max_grad_norm=1.0,
     precision="fp32",
 )
-MICRO_BATCH_TOKENS = 1024
+MICRO_BATCH_TOKENS = 512
 """Small, because padding is what a larger one would add."""
 
 

@@ -10,7 +10,19 @@ from im_bench.report.collect import read_ledger, rows, write_ledger
 from im_bench.scores import Score
 
 KEYS = [
-    *("sweep", "cell", "model", "dataset", "subset", "loss", "seed", "benchmark", "category", "task", "metric"),
+    *(
+        "sweep",
+        "cell",
+        "model",
+        "dataset",
+        "subset",
+        "loss",
+        "seed",
+        "benchmark",
+        "category",
+        "task",
+        "metric",
+    ),
     *("value", "stderr", "count", "total", "direction", "judge", "reading_note", "step"),
 ]
 
@@ -112,9 +124,13 @@ SCORE = Score("mmlu", "knowledge", "mmlu", "acc,none", 0.25, 0.01, 100, 100, "hi
 def test_a_cell_brings_its_score_to_the_ledger_with_its_place():
     run = composed(IT, {"name": "first", "size": 100})
     (line,) = rows(run, [SCORE], sweep="small", cell="toy-lima-it", step="0123abcd")
-    assert line == row("mmlu", 0.25, stderr=0.01, count=100, total=100, seed=3, subset="first_100", cell="toy-lima-it")
+    assert line == row(
+        "mmlu", 0.25, stderr=0.01, count=100, total=100, seed=3, subset="first_100", cell="toy-lima-it"
+    )
 
 
 def test_the_untrained_model_has_neither_dataset_nor_subset():
-    (line,) = rows(composed(NONE, {"name": "full", "size": None}), [SCORE], sweep="small", cell="toy", step="0")
+    (line,) = rows(
+        composed(NONE, {"name": "full", "size": None}), [SCORE], sweep="small", cell="toy", step="0"
+    )
     assert (line.loss, line.dataset, line.subset) == ("none", None, None)

@@ -36,8 +36,12 @@ def test_published_takes_ter_as_a_gain_and_both_wmt_as_one():
 
 def test_worse_translation_lowers_corrected_and_raises_published():
     better, worse = translations(), translations(worse=3)
-    assert multilingual(worse, "corrected").value == pytest.approx(multilingual(better, "corrected").value - 2)
-    assert multilingual(worse, "published").value == pytest.approx(multilingual(better, "published").value + 1.5)
+    assert multilingual(worse, "corrected").value == pytest.approx(
+        multilingual(better, "corrected").value - 2
+    )
+    assert multilingual(worse, "published").value == pytest.approx(
+        multilingual(better, "published").value + 1.5
+    )
 
 
 def test_a_ter_above_100_is_no_worse_than_no_translation():
@@ -71,7 +75,10 @@ def test_human_eval_is_the_coldest_or_the_better_by_reading():
 
 
 def test_human_eval_is_at_the_temperature_without_a_note():
-    rows = [row("humaneval", 0.10, metric=COLD, reading_note="second choice"), row("humaneval", 0.12, metric=WARM)]
+    rows = [
+        row("humaneval", 0.10, metric=COLD, reading_note="second choice"),
+        row("humaneval", 0.12, metric=WARM),
+    ]
     assert headline(rows, "humaneval", "corrected").metric == WARM
 
 
@@ -96,7 +103,10 @@ def test_fractions_become_percent_and_the_judged_keep_their_unit():
     assert benchmark_entry([row("mmlu", 0.25, stderr=0.02)], "mmlu", "corrected").value == 25
     assert benchmark_entry([row("mmlu", 0.25, stderr=0.02)], "mmlu", "corrected").stderr == 2
     assert benchmark_entry([row("mt_bench", 4.5, metric="score")], "mt_bench", "corrected").value == 4.5
-    assert benchmark_entry([row("alpaca_eval_1", 33.0, metric="win_rate")], "alpaca_eval_1", "published").value == 33
+    assert (
+        benchmark_entry([row("alpaca_eval_1", 33.0, metric="win_rate")], "alpaca_eval_1", "published").value
+        == 33
+    )
 
 
 def test_the_error_of_a_category_takes_its_benchmarks_as_independent():
@@ -114,7 +124,9 @@ def test_one_unknown_error_makes_the_error_of_the_category_unknown():
 @pytest.mark.parametrize("missing", [[], [row("piqa", None)]])
 def test_missing_is_never_zero(missing):
     assert benchmark_entry(missing, "piqa", "corrected").value is None
-    assert category_entry([row("mmlu", 0.2), *missing], ("mmlu", "piqa"), "corrected", frozenset()).value is None
+    assert (
+        category_entry([row("mmlu", 0.2), *missing], ("mmlu", "piqa"), "corrected", frozenset()).value is None
+    )
 
 
 def test_a_category_counts_the_items_of_its_benchmarks():

@@ -124,7 +124,9 @@ def test_each_judged_benchmark_may_have_its_own_judge():
 
 def test_a_note_that_names_the_judge_says_it_alone():
     table = table_of([row("mt_bench", 4.0, reading_note="judge: overlap (no LLM)")])
-    assert [sentence for sentence in table.caption if "overlap" in sentence] == ["MT-Bench: judge: overlap (no LLM)."]
+    assert [sentence for sentence in table.caption if "overlap" in sentence] == [
+        "MT-Bench: judge: overlap (no LLM)."
+    ]
 
 
 def test_fewer_outcomes_than_items_are_marked_and_the_worst_is_told():
@@ -148,7 +150,10 @@ def test_the_caption_states_the_reading():
 
 def test_the_benchmark_table_has_a_column_for_each_benchmark_and_no_mean():
     table = benchmark_table(
-        [row("bbh", 0.5), row("mmlu", 0.2), row("mt_bench", 4.0)], name="small", baseline="it", reading="corrected"
+        [row("bbh", 0.5), row("mmlu", 0.2), row("mt_bench", 4.0)],
+        name="small",
+        baseline="it",
+        reading="corrected",
     )
     assert [column.id for column in table.columns] == ["mmlu", "bbh", "mt_bench"]
     assert [each.value for each in table.lines[0].entries] == [20, 50, 4]

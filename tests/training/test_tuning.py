@@ -33,6 +33,7 @@ TRAIN = Train(
 def spec(prompt_weight=0.0, size=None, **train):
     return TrainIdentity(
         dataset_sha256="",
+        dataset_format="messages",
         subset=Subset(name="first" if size else "full", size=size),
         loss=LossIdentity(prompt_weight=prompt_weight, output_weight=1, template_weight=0, average="example"),
         train=TRAIN.model_copy(update=train),
