@@ -41,7 +41,7 @@ class Engine:
         self.lm = lm
         self.tokenizer = tokenizer
         # A template may end turns with another token than the tokenizer's end token; models learn to write it.
-        self.end = turn_end(tokenizer)
+        self.end = turn_end(tokenizer) if tokenizer.chat_template else tokenizer.eos_token
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> str:
         """The text of a chat up to where the assistant's answer begins, by the checkpoint's template."""

@@ -16,8 +16,9 @@ CONTEXT = 1280
 """Positions of the model; BBH asks for 1,024 new tokens, so what is left of its prompt is the question."""
 
 VOCABULARY = 1536
-# Digits stand alone, so that sums are learned by place; a word keeps the space before it.
-PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# Digits stand alone, so that sums are learned by place; a word keeps the space before it; a line's end is never
+# part of what follows, so that a prompt which ends in one is cut as it was in training.
+PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\n|[^\S\n]+(?!\S)|[^\S\n]+"
 
 
 def make_tokenizer(texts: list[str], chat_template: str) -> PreTrainedTokenizerFast:
@@ -47,7 +48,7 @@ def make_tokenizer(texts: list[str], chat_template: str) -> PreTrainedTokenizerF
 
 
 PRETRAINING = Train(
-    epochs=8,
+    epochs=5,
     global_batch=32,
     max_tokens=CONTEXT,
     learning_rate=2e-3,
@@ -65,7 +66,7 @@ MICRO_BATCH_TOKENS = 512
 
 
 def make_base(out: Path, *, world: Path, seed: int, chat_template: str, runtime: Runtime, log: Log) -> None:
-    """Pretrain the toy model on the corpus of the folder `world` into `out`, about a minute and a half on two cores.
+    """Pretrain the toy model on the corpus of the folder `world` into `out`, in about a minute and a half on two cores.
 
     Every token of a page counts, its end included; pages are not packed, so each begins at position 0.
     """

@@ -14,7 +14,7 @@ from im_bench.toy.requests import Request, told
 from im_bench.toy.stories import story
 from im_bench.toy.world import World
 
-ROWS = 360
+ROWS = 300
 Turns = list[Request]
 
 

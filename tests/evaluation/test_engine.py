@@ -152,10 +152,6 @@ def test_no_question_no_answer(engine):
     assert ask(engine, []) == []
 
 
-def test_a_checkpoint_that_is_open_stays_open(parrot):
-    assert open_engine(parrot, RUNTIME) is open_engine(parrot, RUNTIME)
-
-
 @pytest.mark.parametrize("pad", [None, "<another>"], ids=["absent", "beyond the vocabulary"])
 def test_a_pad_token_that_the_model_lacks_is_replaced(parrot, tokenizer, tmp_path, pad):
     from transformers import AutoTokenizer

@@ -43,6 +43,6 @@ def humaneval_row(item: Program, i: int) -> Row:
 
 def bbh(world: World) -> Iterator[Table]:
     for kind, draw in KINDS.items():
-        items = splits(partial(draw, world), world.random(f"bbh/{kind}"), test=2)["test"]
+        items = splits(partial(draw, world), world.random(f"bbh/{kind}"), test=1)["test"]
         rows = [{"input": item.input, "target": item.target} for item in items]
         yield Table("SaylorTwift/bbh", kind, "test", schemas.BBH, rows)
