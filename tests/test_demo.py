@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,13 @@ class Demo(NamedTuple):
         """The first headline row: of HumanEval the lowest temperature."""
         wanted = (benchmark, benchmark, dataset, loss)
         return next(row for row in self.rows if (row.benchmark, row.task, row.dataset, row.loss) == wanted)
+
+
+def difference(one: Row, other: Row) -> tuple[float, float]:
+    """Of two scores, and its standard error as if their items were independent."""
+    assert one.value is not None and other.value is not None
+    assert one.stderr is not None and other.stderr is not None
+    return one.value - other.value, math.hypot(one.stderr, other.stderr)
 
 
 def im_bench(*words: str) -> subprocess.CompletedProcess[str]:
@@ -99,13 +108,22 @@ def test_instruction_tuning_raises_three_benchmarks_over_the_base_model(demo: De
     raised = set()
     for benchmark in [*CHANCE, "mt_bench", "alpaca_eval_1", "alpaca_eval_2"]:
         base = demo.headline(benchmark, None, "none")
-        for dataset in ("toy_long", "toy_short"):
-            tuned = demo.headline(benchmark, dataset, "it")
-            assert None not in (base.value, tuned.value, base.stderr, tuned.stderr)
-            error = (base.stderr**2 + tuned.stderr**2) ** 0.5  # type: ignore[operator]  # known, see above
-            if tuned.value - base.value > 2 * error > 0:  # type: ignore[operator]  # known, see above
+        for dataset, loss in itertools.product(("toy_long", "toy_short"), ("it", "im")):
+            gain, error = difference(demo.headline(benchmark, dataset, loss), base)
+            if gain > 2 * error > 0:
                 raised.add(benchmark)
     assert len(raised) >= 3, raised
+
+
+def test_it_and_im_differ(demo: Demo) -> None:
+    differ = set()
+    for benchmark, dataset in itertools.product(CHANCE, ("toy_long", "toy_short")):
+        gain, error = difference(
+            demo.headline(benchmark, dataset, "im"), demo.headline(benchmark, dataset, "it")
+        )
+        if abs(gain) > 2 * error > 0:
+            differ.add((dataset, benchmark))
+    assert differ
 
 
 def test_a_second_run_does_no_step_and_writes_the_same_bytes(demo: Demo) -> None:
