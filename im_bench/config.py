@@ -1,9 +1,7 @@
-"""The shapes of everything in conf/, and what of it is identity.
+"""The shapes of everything in conf/.
 
 A composed config is text until `validated` turns it into one frozen `Run`; below that line there are
-attributes only. Values live in YAML, shapes live here. Two halves are kept apart by type: what a step
-*computes* (the `*Identity` classes, which are hashed) and where or how it *runs* (`Runtime`, `Paths`,
-`Tracker`, which are not and cannot be).
+attributes only. Values live in YAML, shapes live here; what of them enters a key is in `identity.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# --- identity: a value belongs here if and only if changing it should change a number in the table ---
+# --- what is computed: changing a value here should change a number in the table ---
 
 
 class Model(Frozen):
@@ -203,14 +201,6 @@ class AlpacaEval(Frozen):
 Benchmark = Annotated[Harness | HumanEval | MTBench | AlpacaEval, Field(discriminator="runner")]
 
 
-class JudgeIdentity(Frozen):
-    """What of a judge changes its verdicts."""
-
-    kind: Literal["overlap", "openai"]
-    model: str
-    temperature: Annotated[float, Field(ge=0, le=2)]
-
-
 class Judge(Frozen):
     """Who compares and grades answers."""
 
@@ -226,82 +216,8 @@ class Judge(Frozen):
     concurrency: Count
     timeout_seconds: Positive
 
-    @property
-    def identity(self) -> JudgeIdentity:
-        return JudgeIdentity(kind=self.kind, model=self.model, temperature=self.temperature)
 
-
-class BaseIdentity(Frozen):
-    """An untrained checkpoint. `sha256` is of a local folder's content or of the toy corpus."""
-
-    source: Literal["toy", "hub", "local"]
-    template_sha256: str
-    id: str | None = None
-    revision: str | None = None
-    sha256: str | None = None
-    seed: int | None = None
-
-
-class LossIdentity(Frozen):
-    """The dials of a loss without its label, so that two names of one point share their training."""
-
-    prompt_weight: float
-    output_weight: float
-    template_weight: float
-    average: str
-
-
-class TrainIdentity(Frozen):
-    """A trained checkpoint; the base model is the step it needs."""
-
-    dataset_sha256: str
-    dataset_format: Literal["messages", "prompt_completion", "alpaca"]
-    subset: Subset
-    loss: LossIdentity
-    train: Train
-    seed: int
-
-
-class HarnessIdentity(Frozen):
-    """One benchmark's scores of one checkpoint. `data_sha256` is `official` for the hub's own data."""
-
-    benchmark: str
-    benchmark_version: int
-    shots: int | None
-    limit: int | None
-    data_sha256: str
-
-
-class HumanEvalIdentity(Frozen):
-    """HumanEval's score of one checkpoint."""
-
-    spec: HumanEval
-    limit: int | None
-    data_sha256: str
-    seed: int
-
-
-class AnswersIdentity(Frozen):
-    """What one checkpoint answered to a set of questions, whoever judges them later."""
-
-    questions: Literal["mt_bench", "alpaca_eval"]
-    questions_sha256: str
-    max_new_tokens: int
-    limit: int | None
-    seed: int
-
-
-class VerdictsIdentity(Frozen):
-    """What one judge said of one set of answers. The assets are references and prompts, by name."""
-
-    benchmark: str
-    benchmark_version: int
-    judge: JudgeIdentity
-    assets_sha256: dict[str, str]
-    seed: int
-
-
-# --- execution: none of this reaches a key ---
+# --- where and how it runs: none of this reaches a key ---
 
 
 class Runtime(Frozen):

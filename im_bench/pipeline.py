@@ -19,6 +19,16 @@ from im_bench.assets import benchmark_data_sha256, check_model_folder, file_sha2
 from im_bench.data.conversations import file_format
 from im_bench.data.templates import template_sha256
 from im_bench.evaluation.benchmarks import BENCHMARKS
+from im_bench.identity import (
+    AnswersIdentity,
+    BaseIdentity,
+    HarnessIdentity,
+    HumanEvalIdentity,
+    JudgeIdentity,
+    LossIdentity,
+    TrainIdentity,
+    VerdictsIdentity,
+)
 from im_bench.store import Step
 
 
@@ -78,16 +88,16 @@ def _base_step(run: c.Run, wires: stages.Wires) -> Step:
     match model.source:
         case "toy":
             corpus = file_sha256(places.world(run) / "corpus.jsonl")
-            identity = c.BaseIdentity(
+            identity = BaseIdentity(
                 source="toy", template_sha256=template, sha256=corpus, seed=places.TOY_SEED
             )
             return Step("base", identity, partial(stages.make_toy, run=run, wires=wires), label=model.name)
         case "local":
             folder = Path(model.path or "")
             check_model_folder(folder, "model.path")
-            identity = c.BaseIdentity(source="local", template_sha256=template, sha256=folder_sha256(folder))
+            identity = BaseIdentity(source="local", template_sha256=template, sha256=folder_sha256(folder))
         case "hub":
-            identity = c.BaseIdentity(
+            identity = BaseIdentity(
                 source="hub", template_sha256=template, id=model.id, revision=model.revision
             )
     return Step("base", identity, partial(stages.prepare_base, run=run), label=model.name)
@@ -95,11 +105,11 @@ def _base_step(run: c.Run, wires: stages.Wires) -> Step:
 
 def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
     file = places.conversations(run)
-    identity = c.TrainIdentity(
+    identity = TrainIdentity(
         dataset_sha256=file_sha256(file),
         dataset_format=file_format(file, run.dataset.format),
         subset=run.subset,
-        loss=c.LossIdentity(**run.loss.model_dump(exclude={"name"})),
+        loss=LossIdentity(**run.loss.model_dump(exclude={"name"})),
         train=run.train,
         seed=run.seed,
     )
@@ -132,7 +142,7 @@ def _benchmark_step(run: c.Run, name: str, checkpoint: Step) -> Step:
 
 def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step) -> Step:
     entry = BENCHMARKS[name]
-    identity = c.HarnessIdentity(
+    identity = HarnessIdentity(
         benchmark=name,
         benchmark_version=entry.version,
         shots=spec.shots,
@@ -144,7 +154,7 @@ def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step) -> S
 
 
 def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step) -> Step:
-    identity = c.HumanEvalIdentity(
+    identity = HumanEvalIdentity(
         spec=spec,
         limit=run.limit,
         data_sha256=benchmark_data_sha256(name, BENCHMARKS[name].datasets, places.hub(run)),
@@ -158,7 +168,7 @@ def _answers_step(
     run: c.Run, family: stages.Family, questions: Path, max_new_tokens: int, checkpoint: Step
 ) -> Step:
     """Answers do not know their judge, so a second judge costs no GPU."""
-    identity = c.AnswersIdentity(
+    identity = AnswersIdentity(
         questions=family,
         questions_sha256=file_sha256(questions),
         max_new_tokens=max_new_tokens,
@@ -180,10 +190,10 @@ def _verdicts_step(
     run: c.Run, name: str, family: stages.Family, assets: Sequence[str], answers: Step, checkpoint: Step
 ) -> Step:
     files = {asset: places.asset(run, f"{family}/{asset}") for asset in assets}
-    identity = c.VerdictsIdentity(
+    identity = VerdictsIdentity(
         benchmark=name,
         benchmark_version=BENCHMARKS[name].version,
-        judge=run.judge.identity,
+        judge=JudgeIdentity.of(run.judge),
         assets_sha256={asset: file_sha256(path) for asset, path in files.items()},
         seed=run.seed,
     )

@@ -11,6 +11,7 @@ from im_bench import config as c
 from im_bench import places
 from im_bench.data.templates import template_text
 from im_bench.evaluation.benchmarks import BENCHMARKS
+from im_bench.identity import TrainIdentity
 
 if TYPE_CHECKING:
     from im_bench.checkpoint import Checkpoint
@@ -63,7 +64,7 @@ def prepare_base(out: Path, *, run: c.Run) -> None:
     checkpoint.save(out, None, tokenizer)
 
 
-def train(out: Path, base: Path, *, run: c.Run, identity: c.TrainIdentity, file: Path, wires: Wires) -> None:
+def train(out: Path, base: Path, *, run: c.Run, identity: TrainIdentity, file: Path, wires: Wires) -> None:
     """Tune the base model on the conversations of `file`."""
     from im_bench.training.tuning import tune
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from im_bench.config import Run, UserError
+from im_bench.config import Model, Run, UserError
 from im_bench.data.conversations import read_conversations
 from im_bench.data.subsets import select
 from im_bench.evaluation.benchmarks import missing_score
@@ -84,10 +84,21 @@ def cell_rows(sweep: str, cell: Cell, store: Store) -> list[Row]:
 def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
     """Refuse now what would else be found after hours of training."""
     for cell in cells:
+        if cell.run.model.source == "hub" and any(
+            step.kind == "base" for step in cell.steps() if step.key in todo
+        ):
+            _check_hub_model(cell.run.model)
         if cell.run.loss.trains and cell.checkpoint.key in todo:
             _check_dataset(cell.run)
         if any(step.kind == "verdicts" and step.key in todo for step in cell.benchmarks.values()):
             open_judge(cell.run.judge)
+
+
+def _check_hub_model(model: Model) -> None:
+    from im_bench.checkpoint import load_tokenizer
+
+    assert model.id is not None
+    load_tokenizer(model.id, model.revision)
 
 
 def _check_dataset(run: Run) -> None:

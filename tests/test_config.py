@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
-from im_bench import config
+from im_bench import config, identity
 from im_bench.composing import CONF, SWEEPS, compose_run
 from im_bench.config import Run, UserError, load_yaml, validated
 
@@ -24,7 +24,7 @@ SAID = {
 }
 IDENTITIES = [
     shape
-    for name, shape in vars(config).items()
+    for name, shape in vars(identity).items()
     if name.endswith("Identity") and issubclass(shape, BaseModel)
 ]
 

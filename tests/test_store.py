@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from im_bench import config, store
+from im_bench import config, identity, store
 from im_bench.config import UserError
 from im_bench.store import RECORD, Step, StepFailed, Store
 
@@ -66,7 +66,7 @@ def test_a_key_follows_the_keys_of_what_it_needs_all_the_way():
 
 def test_equal_numbers_have_one_key_however_they_are_written():
     loss = {"output_weight": 1.0, "template_weight": 0.0, "average": "example"}
-    one, also_one = (config.LossIdentity(prompt_weight=weight, **loss) for weight in (1, 1.0))
+    one, also_one = (identity.LossIdentity(prompt_weight=weight, **loss) for weight in (1, 1.0))
     assert Step("train", one, write).key == Step("train", also_one, write).key
 
 
@@ -90,23 +90,23 @@ TRAIN = config.Train(
     max_grad_norm=0.0,
     precision="bf16",
 )
-HUB = config.BaseIdentity(source="hub", template_sha256="aa", id="org/name", revision="1")
+HUB = identity.BaseIdentity(source="hub", template_sha256="aa", id="org/name", revision="1")
 BASE = Step("base", HUB, write)
 
 
 def trained(prompt_weight, size=None):
-    loss = config.LossIdentity(
+    loss = identity.LossIdentity(
         prompt_weight=prompt_weight, output_weight=1.0, template_weight=0.0, average="example"
     )
     subset = config.Subset(name="random" if size else "full", size=size)
-    spec = config.TrainIdentity(
+    spec = identity.TrainIdentity(
         dataset_sha256="bb", dataset_format="messages", subset=subset, loss=loss, train=TRAIN, seed=0
     )
     return Step("train", spec, write, needs=(BASE,))
 
 
 def scored(benchmark, limit=None):
-    spec = config.HarnessIdentity(
+    spec = identity.HarnessIdentity(
         benchmark=benchmark, benchmark_version=1, shots=10, limit=limit, data_sha256="official"
     )
     return Step("harness", spec, write, needs=(trained(1.0),))
@@ -114,7 +114,7 @@ def scored(benchmark, limit=None):
 
 ANSWERS = Step(
     "answers",
-    config.AnswersIdentity(
+    identity.AnswersIdentity(
         questions="mt_bench", questions_sha256="cc", max_new_tokens=1024, limit=None, seed=0
     ),
     write,
@@ -122,10 +122,10 @@ ANSWERS = Step(
 )
 VERDICTS = Step(
     "verdicts",
-    config.VerdictsIdentity(
+    identity.VerdictsIdentity(
         benchmark="mt_bench",
         benchmark_version=1,
-        judge=config.JudgeIdentity(kind="overlap", model="overlap", temperature=0.0),
+        judge=identity.JudgeIdentity(kind="overlap", model="overlap", temperature=0.0),
         assets_sha256={"question": "cc"},
         seed=0,
     ),

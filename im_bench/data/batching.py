@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from im_bench.config import LossIdentity
 from im_bench.data.encoding import Encoded
 from im_bench.data.templates import Part
+from im_bench.identity import LossIdentity
 
 
 class Example(NamedTuple):

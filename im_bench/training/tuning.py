@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place, save
-from im_bench.config import Dataset, Runtime, TrainIdentity
+from im_bench.config import Dataset, Runtime
 from im_bench.data.batching import Example, weigh
 from im_bench.data.conversations import read_conversations
 from im_bench.data.encoding import Encoding, encode
 from im_bench.data.subsets import select
 from im_bench.data.templates import Part
+from im_bench.identity import TrainIdentity
 from im_bench.training.trainer import Log, fit
 
 LABELS = "labels.json"
@@ -93,7 +94,8 @@ def describe(report: dict[str, Any]) -> str:
     """The label report in one line."""
     tokens = ", ".join(f"{count} {part}" for part, count in report["tokens"].items())
     return (
-        f"{report['kept']} of {report['conversations']} conversations ({report['truncated']} truncated), "
+        f"{report['kept']} of {report['conversations']} conversations ({report['truncated']} truncated, "
+        f"{len(report['dropped_rows'])} dropped for want of any output in the first tokens), "
         f"{report['supervised_tokens']} tokens carry loss of {sum(report['tokens'].values())} ({tokens}), "
         f"instruction/output {report['instruction_output_ratio']:.2f}"
     )

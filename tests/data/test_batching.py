@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from im_bench.config import LossIdentity
 from im_bench.data.batching import Example, step_batch, step_order, weigh
 from im_bench.data.encoding import Encoded
 from im_bench.data.templates import Part
+from im_bench.identity import LossIdentity
 
 # BOS, marker, system, marker, two of instruction, marker, three of output, end, newline.
 PARTS = [Part(number) for number in (0, 0, 1, 0, 2, 2, 0, 3, 3, 3, 4, 0)]

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from im_bench.checkpoint import Checkpoint, save
-from im_bench.config import LossIdentity, Runtime, Train, UserError
+from im_bench.config import Runtime, Train, UserError
 from im_bench.data.batching import weigh
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
 from im_bench.data.templates import render
 from im_bench.evaluation.engine import open_engine
+from im_bench.identity import LossIdentity
 from im_bench.training.trainer import fit
 
 RUNTIME = Runtime(device="cpu", micro_batch_tokens=512, save_steps=999, eval_batch_size=4, threads=None)

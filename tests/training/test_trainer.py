@@ -7,10 +7,11 @@ import pytest
 import torch
 from definition import by_definition
 
-from im_bench.config import LossIdentity, Runtime, Train
+from im_bench.config import Runtime, Train
 from im_bench.data.batching import weigh
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
+from im_bench.identity import LossIdentity
 from im_bench.training.trainer import STATE, fit
 
 IM = LossIdentity(prompt_weight=1, output_weight=1, template_weight=0, average="example")

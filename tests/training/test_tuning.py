@@ -7,7 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from im_bench.checkpoint import Checkpoint, save
-from im_bench.config import Dataset, LossIdentity, Runtime, Subset, Train, TrainIdentity, UserError
+from im_bench.config import Dataset, Runtime, Subset, Train, UserError
+from im_bench.identity import LossIdentity, TrainIdentity
 from im_bench.training.tuning import describe, tune
 
 ROWS = [{"prompt": f"What is {n} + 1?", "completion": f"{n + 1}."} for n in range(6)]

@@ -1,0 +1,95 @@
+"""Identity: what of a run changes a number, one class for each kind of step. These are hashed, and nothing else is.
+
+They are other types than the config's, so that what only says where or how a step runs cannot get into a key. A
+field with a Python default is left out of the key while it holds it; such a default may never change.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from im_bench.config import Frozen, HumanEval, Judge, Subset, Train
+
+
+class BaseIdentity(Frozen):
+    """An untrained checkpoint. `sha256` is of a local folder's content or of the toy corpus."""
+
+    source: Literal["toy", "hub", "local"]
+    template_sha256: str
+    id: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    seed: int | None = None
+
+
+class LossIdentity(Frozen):
+    """The dials of a loss without its label, so that two names of one point share their training."""
+
+    prompt_weight: float
+    output_weight: float
+    template_weight: float
+    average: str
+
+
+class TrainIdentity(Frozen):
+    """A trained checkpoint; the base model is the step it needs."""
+
+    dataset_sha256: str
+    dataset_format: Literal["messages", "prompt_completion", "alpaca"]
+    subset: Subset
+    loss: LossIdentity
+    train: Train
+    seed: int
+
+
+class HarnessIdentity(Frozen):
+    """One benchmark's scores of one checkpoint. `data_sha256` is `official` for the hub's own data."""
+
+    benchmark: str
+    benchmark_version: int
+    shots: int | None
+    limit: int | None
+    data_sha256: str
+
+
+class HumanEvalIdentity(Frozen):
+    """HumanEval's score of one checkpoint."""
+
+    spec: HumanEval
+    limit: int | None
+    data_sha256: str
+    seed: int
+
+
+class AnswersIdentity(Frozen):
+    """What one checkpoint answered to a set of questions, whoever judges them later."""
+
+    questions: Literal["mt_bench", "alpaca_eval"]
+    questions_sha256: str
+    max_new_tokens: int
+    limit: int | None
+    seed: int
+
+
+class JudgeIdentity(Frozen):
+    """What of a judge changes its verdicts."""
+
+    kind: Literal["overlap", "openai"]
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2)]
+
+    @classmethod
+    def of(cls, judge: Judge) -> JudgeIdentity:
+        return cls(kind=judge.kind, model=judge.model, temperature=judge.temperature)
+
+
+class VerdictsIdentity(Frozen):
+    """What one judge said of one set of answers. The assets are references and prompts, by name."""
+
+    benchmark: str
+    benchmark_version: int
+    judge: JudgeIdentity
+    assets_sha256: dict[str, str]
+    seed: int
