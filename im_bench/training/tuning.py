@@ -95,7 +95,7 @@ def describe(report: dict[str, Any]) -> str:
     tokens = ", ".join(f"{count} {part}" for part, count in report["tokens"].items())
     return (
         f"{report['kept']} of {report['conversations']} conversations ({report['truncated']} truncated, "
-        f"{len(report['dropped_rows'])} dropped for want of any output in the first tokens), "
+        f"{len(report['dropped_rows'])} dropped as no output fits), "
         f"{report['supervised_tokens']} tokens carry loss of {sum(report['tokens'].values())} ({tokens}), "
         f"instruction/output {report['instruction_output_ratio']:.2f}"
     )

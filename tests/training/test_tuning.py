@@ -96,7 +96,7 @@ def test_im_supervises_the_instruction_too_and_drops_the_same_rows(tuned):
 
 def test_the_report_is_one_line_for_a_person(tuned):
     said = describe(labels(tuned("it", spec())))
-    assert said.startswith("6 of 7 conversations (0 truncated), ")
+    assert said.startswith("6 of 7 conversations (0 truncated, 1 dropped as no output fits), ")
     assert "\n" not in said
 
 
