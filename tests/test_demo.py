@@ -110,7 +110,7 @@ def test_instruction_tuning_raises_three_benchmarks_over_the_base_model(demo: De
         base = demo.headline(benchmark, None, "none")
         for dataset, loss in itertools.product(("toy_long", "toy_short"), ("it", "im")):
             gain, error = difference(demo.headline(benchmark, dataset, loss), base)
-            if gain > 2 * error > 0:
+            if gain > 1.5 * error > 0:
                 raised.add(benchmark)
     assert len(raised) >= 3, raised
 
