@@ -132,7 +132,7 @@ def answer(
 def judge(out: Path, answers: Path, *, run: c.Run, name: str, files: dict[str, Path]) -> None:
     """Have the answers judged; `files` are the benchmark's assets by name."""
     from im_bench.evaluation import alpaca_eval, mt_bench
-    from im_bench.judging.judge import open_judge
+    from im_bench.judging import open_judge
 
     chosen = open_judge(run.judge)
     match run.benchmark[name]:

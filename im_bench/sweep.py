@@ -11,7 +11,7 @@ from im_bench.config import Model, Run, UserError
 from im_bench.data.conversations import read_conversations
 from im_bench.data.subsets import select
 from im_bench.evaluation.benchmarks import missing_score
-from im_bench.judging.judge import open_judge
+from im_bench.judging import open_judge
 from im_bench.pipeline import Cell
 from im_bench.places import conversations
 from im_bench.report.collect import FILE, Row, rows, write_ledger

@@ -76,7 +76,8 @@ def load_tasks(
     except (FileNotFoundError, ConnectionError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"benchmark data of {', '.join(tasks)}: {first}. Without network, paths.hub=FOLDER can serve it"
+            f"benchmark data of {', '.join(tasks)}: {first.rstrip('.')}; where the hub is out of reach, "
+            "paths.hub=FOLDER can serve it"
         ) from error
     for task in loaded["tasks"].values():
         # The harness's own rule: a task that states 0 shots keeps them, as its examples are in its prompt.
@@ -86,7 +87,17 @@ def load_tasks(
         elif own is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+        _check_shots(folder, task)
     return loaded
+
+
+def _check_shots(benchmark: str, task: Any) -> None:
+    asked = task.get_config("num_fewshot")
+    there = len(list(task.fewshot_docs())) if asked else 0
+    if there < asked:
+        raise UserError(
+            f"benchmark.{benchmark}.shots={asked}: the data of {task.config.task} has {there} examples to show"
+        )
 
 
 class _Redirected(TaskFactory):

@@ -54,8 +54,11 @@ def answer(
     seed: int,
     model_id: str,
 ) -> None:
-    """Answer the first `limit` questions into `out`; the second turn follows the model's own first answer."""
-    asked = read_questions(questions)[:limit]
+    """Answer the questions, at most the first `limit` of each category, into `out`.
+
+    The second turn follows the model's own first answer.
+    """
+    asked = _first_of_each(read_questions(questions), limit)
     turns: dict[int, list[str]] = {}
     for temperature in sorted({_temperature(question) for question in asked}):
         group = [question for question in asked if _temperature(question) == temperature]
@@ -219,6 +222,16 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
                 continue
         raise UserError(f"{path}, answer {number}: needs `question_id` and `choices` with two `turns`")
     return rows
+
+
+def _first_of_each(questions: Sequence[Question], limit: int | None) -> list[Question]:
+    taken: defaultdict[str, int] = defaultdict(int)
+    chosen = []
+    for question in questions:
+        taken[question.category] += 1
+        if limit is None or taken[question.category] <= limit:
+            chosen.append(question)
+    return chosen
 
 
 def _temperature(question: Question) -> float:

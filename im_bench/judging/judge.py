@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from im_bench import config
-
 
 class Rating(NamedTuple):
     """One answer to be rated from 1 to 10, as `[[rating]]`."""
@@ -72,16 +70,3 @@ class Judge(Protocol):
         Raises:
             UserError: when no request can succeed (no key, no such model, nobody at the address).
         """
-
-
-def open_judge(spec: config.Judge) -> Judge:
-    """The judge that `spec` describes; each kind loads only what it needs."""
-    match spec.kind:
-        case "overlap":
-            from im_bench.judging.overlap import Overlap
-
-            return Overlap(spec.name)
-        case "openai":
-            from im_bench.judging.api import API
-
-            return API(spec)

@@ -315,3 +315,8 @@ def test_a_group_of_the_harness_has_its_score(engine, official, shared, tmp_path
     score = scored(engine, tmp_path, "mmlu", str(shared / "hub"), shots=0, limit=2)["mmlu"]
     assert score.value == pytest.approx(theirs["mmlu"]["acc,none"], rel=1e-12)
     assert score.stderr == pytest.approx(theirs["mmlu"]["acc_stderr,none"], rel=1e-9)
+
+
+def test_more_shots_than_the_data_has_examples_are_refused_by_the_key(hub):
+    with pytest.raises(UserError, match=r"benchmark\.piqa\.shots=500: the data of piqa has \d+ examples"):
+        harness.load_tasks("piqa", ("piqa",), 500, hub)

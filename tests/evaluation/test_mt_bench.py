@@ -113,11 +113,11 @@ def test_the_category_sets_the_temperature(files, tmp_path):
     assert [temperature for _, temperature in engine.calls] == [0.0, 0.0, 0.1, 0.1, 0.7, 0.7]
 
 
-def test_a_limit_takes_the_first_questions(files, tmp_path):
-    mt_bench.answer(
-        tmp_path, Parrot(), questions=files["questions"], max_new_tokens=50, limit=2, seed=0, model_id="m"
-    )
-    assert [row["question_id"] for row in read_rows(tmp_path / mt_bench.ANSWERS)] == [1, 2]
+def test_a_limit_takes_the_first_questions_of_each_category(files, tmp_path):
+    more = tmp_path / "more.jsonl"
+    write_rows(more, [*QUESTIONS, QUESTIONS[0] | {"question_id": 4}, QUESTIONS[1] | {"question_id": 5}])
+    mt_bench.answer(tmp_path, Parrot(), questions=more, max_new_tokens=50, limit=1, seed=0, model_id="m")
+    assert [row["question_id"] for row in read_rows(tmp_path / mt_bench.ANSWERS)] == [1, 2, 3]
 
 
 def test_maths_is_judged_beside_its_reference_and_the_second_turn_beside_the_first(files, tmp_path):

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from im_bench.config import Judge, UserError
-from im_bench.judging import api
-from im_bench.judging.judge import Rating, Reply, Request, open_judge
+from im_bench.judging import api, open_judge
+from im_bench.judging.judge import Rating, Reply, Request
 
 KEY = "k-123456"
 

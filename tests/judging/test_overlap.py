@@ -5,7 +5,8 @@ import math
 import pytest
 
 from im_bench.config import Judge
-from im_bench.judging.judge import Comparison, Rating, Reply, Request, open_judge
+from im_bench.judging import open_judge
+from im_bench.judging.judge import Comparison, Rating, Reply, Request
 from im_bench.judging.overlap import NOTE, Overlap, token_f1
 
 
