@@ -52,6 +52,10 @@ def evaluate(
             each content needs a place of its own.
     """
     tasks = load_tasks(entry.folder or name, entry.tasks, shots, hub, rows)
+    for task in tasks["tasks"].values():
+        # Anew for every checkpoint: the tasks draw their examples from a generator that would go on, and a score
+        # would depend on what was scored before.
+        task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
     # No bootstrap of the harness's: 100,000 draws in plain Python; standard errors are ours.
     results = lm_eval.evaluate(engine.lm, tasks, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = results.pop("samples")
@@ -86,7 +90,6 @@ def load_tasks(
             task.set_config(key="num_fewshot", value=shots)
         elif own is None:
             task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
         _check_shots(folder, task)
     return loaded
 

@@ -145,6 +145,14 @@ def test_shots_change_the_prompts(engine, hub, tmp_path):
     assert not set.intersection(*prompts)
 
 
+def test_prompts_do_not_depend_on_what_was_scored_before(engine, hub, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for out in (first, second):
+        out.mkdir()
+        scored(engine, out, "piqa", hub, shots=5)
+    assert items(first) == items(second)
+
+
 def test_a_benchmark_of_one_task_has_one_score(engine, hub, tmp_path):
     (score,) = scored(engine, tmp_path, "piqa", hub).values()
     assert (score.task, score.category, score.direction, score.count, score.total) == (
