@@ -6,8 +6,10 @@ import hashlib
 import json
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -192,17 +194,30 @@ def benchmark_data_sha256(benchmark: str, datasets: tuple[str, ...], hub: str | 
         raise UserError(f"paths.hub={hub}: there is no such folder")
     parts = []
     for dataset in datasets:
-        name, _, configs = dataset.partition(":")
+        name, _, needed = dataset.partition(":")
         folder = Path(hub) / name
-        for place in [folder / config for config in configs.split(",")]:
-            if not place.is_dir():
-                raise UserError(
-                    f"benchmark={benchmark}: paths.hub={hub} has no data for it ({place} is missing); "
-                    f"leave it out with ~benchmark.{benchmark}"
-                )
-        patterns = tuple(f"{config}/**/*" for config in configs.split(",")) if configs else ("**/*",)
-        parts.append(folder_sha256(folder, patterns))
+        configs = needed.split(",") if needed else []
+        absent = _absent(folder, configs) if folder.is_dir() else [str(folder)]
+        if absent:
+            raise UserError(
+                f"benchmark={benchmark}: paths.hub={hub} has no data for it ({absent[0]} is missing); "
+                f"leave it out with ~benchmark.{benchmark}"
+            )
+        # README.md says which files a config has; where they do not lie in a folder of its name, any may be one.
+        own = [f"{config}/**/*" for config in configs if (folder / config).is_dir()]
+        whole = not own or len(own) < len(configs)
+        parts.append(folder_sha256(folder, ("**/*",) if whole else ("README.md", *own)))
     return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _absent(folder: Path, configs: Sequence[str]) -> list[str]:
+    """Configs that are neither named in the front matter of the folder's README.md nor folders of it."""
+    readme = folder / "README.md"
+    front = readme.read_text(encoding="utf-8").split("---")[1:2] if readme.is_file() else []
+    named = {f"{name}" for name in re.findall(r"config_name:\s*[\"']?([\w.-]+)", "".join(front))}
+    return [
+        f"{folder / config}" for config in configs if config not in named and not (folder / config).is_dir()
+    ]
 
 
 def check_model_folder(folder: Path, key: str) -> None:

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 
 import rich
 
 from im_bench.assets import offline_unless_reachable
-from im_bench.composing import CONF, compose_run, sweep_cells, sweep_file, sweep_runs
-from im_bench.config import Run, UserError
+from im_bench.composing import CONF, compose_run, report_settings, sweep_file, sweep_name, sweep_runs
+from im_bench.config import Report, Run, UserError
 from im_bench.progress import Progress
 
 log = logging.getLogger("im_bench")
@@ -60,9 +61,13 @@ def sweep(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """The tables and figures of a sweep from the ledger; nothing is run."""
-    name, folder = sweep_file(options.name)
-    first = sweep_cells(name, folder, options.overrides)[0]
-    _report(name, compose_run(name, folder, first), options)
+    from im_bench.report.collect import FILE, read_ledger
+
+    name = sweep_name(options.name)
+    paths, wanted = report_settings(options.name, options.overrides)
+    if name not in {row.sweep for row in read_ledger(paths.results / FILE)}:
+        sweep_file(options.name)  # a name that is nowhere is told so, beside the nearest
+    _report(name, paths.results, wanted, options)
     return 0
 
 
@@ -78,7 +83,7 @@ def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespac
     with Progress() as progress, redirect_stdout(sys.stderr):
         failures, scored = run_sweep(name, cells, progress)
     if scored:
-        _report(name, runs[0], options)
+        _report(name, runs[0].paths.results, runs[0].report, options)
     for step, error in failures:
         print(f"failed: {step.name}: {error}", file=sys.stderr)
     if not failures:
@@ -87,13 +92,12 @@ def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespac
     return 2 if all(isinstance(error, UserError) for _, error in failures) else 1
 
 
-def _report(name: str, run: Run, options: argparse.Namespace) -> None:
+def _report(name: str, results: Path, wanted: Report, options: argparse.Namespace) -> None:
     from im_bench.report import formats
     from im_bench.report import report as write_report
     from im_bench.report.collect import read_ledger
 
-    results = run.paths.results
-    table = write_report(results, name, run.report)
+    table = write_report(results, name, wanted)
     if options.json:
         print(json.dumps([asdict(row) for row in read_ledger(results / "scores.jsonl") if row.sweep == name]))
         return

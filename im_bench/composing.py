@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig  # noqa: TID251  # the type of what Hydra composes
 
-from im_bench.config import Run, UserError, load_yaml, validated
+from im_bench.config import Paths, Report, Run, UserError, load_yaml, report_values, validated
 
 PACKAGE = Path(__file__).parent
 # In an installed wheel the two folders are in the package; in a clone they are beside it.
@@ -38,6 +38,22 @@ def compose_run(name: str, folder: Path, overrides: Sequence[str]) -> Run:
 def sweep_runs(name: str, folder: Path, overrides: Sequence[str]) -> list[Run]:
     """Every cell of a sweep file."""
     return [compose_run(name, folder, cell) for cell in sweep_cells(name, folder, overrides)]
+
+
+def report_settings(name: str, overrides: Sequence[str]) -> tuple[Paths, Report]:
+    """Where the scores of a sweep are and how to read them; nothing else of its config need be said.
+
+    Args:
+        name: of a sweep file, or any name in the ledger, such as that of an unnamed run.
+    """
+    known = name in _sweeps() or Path(name).suffix == ".yaml"
+    file, folder = sweep_file(name) if known else ("config", CONF)
+    return report_values(_compose(file, folder, overrides))
+
+
+def sweep_name(name: str) -> str:
+    """The name in the ledger of a sweep given by its name or its file."""
+    return Path(name).stem if name.endswith(".yaml") else name
 
 
 def sweep_cells(name: str, folder: Path, overrides: Sequence[str]) -> list[list[str]]:
@@ -140,12 +156,17 @@ def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
 
 
+def _sweeps() -> list[str]:
+    return [file.stem for file in SWEEPS.glob("*.yaml")]
+
+
 def sweep_file(name: str) -> tuple[str, Path]:
     """The name and folder of a sweep: one of ours, or the path of a YAML file."""
     path = Path(name)
     if path.suffix == ".yaml" and path.is_file():
         return path.stem, path.parent
-    known = [file.stem for file in SWEEPS.glob("*.yaml")]
-    if name not in known:
-        raise UserError(f"there is no sweep {name}{nearest(name, known)} (or give the path of a YAML file)")
+    if name not in _sweeps():
+        raise UserError(
+            f"there is no sweep {name}{nearest(name, _sweeps())} (or give the path of a YAML file)"
+        )
     return name, SWEEPS

@@ -104,6 +104,10 @@ class Subset(Frozen):
         return self
 
 
+POINTS = {"it": (0.0, 1.0, 0.0), "im": (1.0, 1.0, 0.0)}
+"""Prompt, output and template weight of the paper's two losses, so that no other goes by their names."""
+
+
 class Loss(Frozen):
     """A point in the loss space: the loss of a token is its weight times its negative log-likelihood."""
 
@@ -130,6 +134,16 @@ class Loss(Frozen):
             raise ValueError(
                 f"loss={self.name}: prompt, output and template weight are {dials}; "
                 "all are zero in loss=none and nowhere else"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def a_known_name_is_its_point(self) -> Self:
+        weights = (self.prompt_weight, self.output_weight, self.template_weight)
+        if weights != POINTS.get(self.name, weights):
+            raise ValueError(
+                f"loss={self.name} with prompt, output and template weight {weights} is another loss; "
+                "name it, e.g. loss.name=plw_0.3"
             )
         return self
 
@@ -226,6 +240,8 @@ class Runtime(Frozen):
     device: Literal["cpu", "cuda"]
     micro_batch_tokens: Count
     """Most tokens, padding included, that one forward pass of training holds."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
     save_steps: Count
     """Optimiser steps between two saved training states, from which an interrupted training goes on."""
     eval_batch_size: Count
@@ -305,6 +321,15 @@ def validated(cfg: DictConfig) -> Run:
         raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
     try:
         return Run.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def report_values(cfg: DictConfig) -> tuple[Paths, Report]:
+    """What rendering scores again needs of a composed config; what else is missing or wrong does not matter."""
+    paths, report = (OmegaConf.to_container(cfg[group], resolve=True) for group in ("paths", "report"))
+    try:
+        return Paths.model_validate(paths), Report.model_validate(report)
     except ValidationError as error:
         raise UserError("\n".join(_sentence(problem) for problem in error.errors())) from None
 

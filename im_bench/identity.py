@@ -57,6 +57,7 @@ class HarnessIdentity(Frozen):
 class HumanEvalIdentity(Frozen):
     """HumanEval's score of one checkpoint."""
 
+    benchmark_version: int
     spec: HumanEval
     limit: int | None
     data_sha256: str

@@ -155,6 +155,7 @@ def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step) -> S
 
 def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step) -> Step:
     identity = HumanEvalIdentity(
+        benchmark_version=BENCHMARKS[name].version,
         spec=spec,
         limit=run.limit,
         data_sha256=benchmark_data_sha256(name, BENCHMARKS[name].datasets, places.hub(run)),

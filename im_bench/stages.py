@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,7 @@ def train(out: Path, base: Path, *, run: c.Run, identity: TrainIdentity, file: P
         runtime=run.runtime,
         follow=lambda values: wires.follow(values),
     )
+    gc.collect()  # the Trainer and its model hold each other; the engine needs the room
 
 
 def score_harness(

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import time
 import traceback
@@ -75,7 +76,13 @@ class Step:
     @property
     def name(self) -> str:
         """How a person meets the step: kind, label and key."""
-        return f"{self.kind}/{self.label}-{self.key}"
+        return f"{self.kind}/{self.folder}"
+
+    @property
+    def folder(self) -> str:
+        """A label may hold a hub id; what no folder's name can hold is left out of it."""
+        label = re.sub(r"[^\w.-]+", "_", self.label)
+        return f"{label}-{self.key}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Store:
     def path(self, step: Step) -> Path:
         """Where `step` is or would be; the key finds it, the label only decorates a new one."""
         found = next((self.root / step.kind).glob(f"*-{step.key}"), None)
-        return found or self.root / step.kind / f"{step.label}-{step.key}"
+        return found or self.root / step.kind / step.folder
 
     def done(self, step: Step) -> bool:
         """Whether the record is there.

@@ -115,15 +115,7 @@ def _run_cell(
     steps = [step for step in cell.steps() if step.key in todo]
     if not steps:
         return
-    run = cell.run
-    tracker = open_tracker(
-        run.tracker,
-        run.paths.results / "tracking" / f"{cell.label}-{cell.key}",
-        key=cell.key,
-        name=cell.label,
-        group=sweep,
-        config=run.model_dump(mode="json"),
-    )
+    tracker = _open_tracker(sweep, cell)
     cell.wires.follow = partial(_follow, tracker, observer)
     failed: set[str] = set()
     for step in steps:
@@ -134,7 +126,7 @@ def _run_cell(
         try:
             store.ensure(step)
             del todo[step.key]
-        except (StepFailed, UserError) as error:
+        except (StepFailed, UserError, OSError) as error:
             log.error("%s: %s", step.name, error)
             failed.add(step.key)
             yield Failure(step, error)
@@ -142,9 +134,22 @@ def _run_cell(
     _finish(tracker, cell_rows(sweep, cell, store))
 
 
+def _open_tracker(sweep: str, cell: Cell) -> Tracker:
+    """A tracker that cannot be opened is told at once, and stops nothing that was asked besides."""
+    run = cell.run
+    folder = run.paths.results / "tracking" / f"{cell.label}-{cell.key}"
+    about = {"key": cell.key, "name": cell.label, "group": sweep}
+    config = run.model_dump(mode="json")
+    try:
+        return open_tracker(run.tracker, folder, config=config, **about)
+    except UserError as error:
+        log.warning("%s; %s has everything", error, folder)
+        return Tracker(folder, None)
+
+
 def _follow(tracker: Tracker, observer: Observer, values: dict[str, float]) -> None:
-    numbers = {f"train/{name}": value for name, value in values.items() if name not in ("step", "steps")}
-    tracker.log(numbers, step=int(values["step"]))
+    # The step is a value among others: a cell may hold two trainings, and W&B's own step never goes back.
+    tracker.log({f"train/{name}": value for name, value in values.items()})
     observer.training(values)
 
 

@@ -237,3 +237,13 @@ def test_a_hub_that_answers_anything_is_reachable(
     hub_environment.setenv("HF_ENDPOINT", f"{served}/{page}")
     offline_unless_reachable()
     assert "HF_HUB_OFFLINE" not in assets.os.environ
+
+
+def test_a_config_whose_files_the_readme_maps_elsewhere_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "org/texts"
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text("---\nconfigs:\n- config_name: en\n  data_files: data/*.jsonl\n---\n")
+    (folder / "data/a.jsonl").write_text("a")
+    before = benchmark_data_sha256("texts", ("org/texts:en",), str(tmp_path))
+    (folder / "data/a.jsonl").write_text("b")
+    assert benchmark_data_sha256("texts", ("org/texts:en",), str(tmp_path)) != before

@@ -182,7 +182,7 @@ def test_a_missing_value_is_named_with_what_to_type(overrides: list[str], key: s
         (["loss.output_weight=0"], "loss=it: prompt, output and template weight are 0, 0, 0"),
         (["loss=none", "loss.prompt_weight=1"], "loss=none: prompt, output and template weight are 1, 0, 0"),
         (
-            ["loss=im", "loss.average=output", "loss.output_weight=0"],
+            ["loss=im", "loss.average=output", "loss.output_weight=0", "loss.name=prompt_only"],
             "loss.average=output divides by the output",
         ),
         (["dataset=local", "dataset.path=null"], "dataset.path: give the file"),

@@ -149,7 +149,7 @@ def test_where_and_how_a_cell_runs_does_not_change_its_key(
         ("train.global_batch=8", {"base"}),
         ("train.precision=bf16", {"base"}),
         ("train.learning_rate=0.01", {"base"}),
-        ("loss.prompt_weight=0.5", {"base"}),
+        ("loss=im", {"base"}),
         ("loss.average=token", {"base"}),
         ("seed=1", {"base"}),
         ("judge.model=another", {"base", "train", "harness", "answers"}),

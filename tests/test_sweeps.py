@@ -91,7 +91,7 @@ def test_a_sweep_of_ones_own_stands_on_conf_wherever_it_lies(tmp_path: Path) -> 
     mine = """
         defaults: [config, override experiment: toy, override benchmark: [piqa], _self_]
         train: {epochs: 7}
-        hydra: {sweeper: {params: {seed: 'range(0,3)', loss.prompt_weight: '0.1, 0.2'}}}
+        hydra: {sweeper: {params: {seed: 'range(0,3)', loss.prompt_weight: '0.1, 0.2', loss.name: plw}}}
     """
     (tmp_path / "mine.yaml").write_text(mine)
     runs = sweep_runs("mine", tmp_path, [])

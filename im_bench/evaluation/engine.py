@@ -76,7 +76,7 @@ class Engine:
             "do_sample": temperature > 0,
         }
         if temperature > 0:
-            options |= {"temperature": temperature, "top_p": top_p}
+            options |= {"temperature": temperature, "top_p": top_p, "top_k": 0}  # 0: of all tokens
         requests = [
             Instance(request_type="generate_until", doc={}, arguments=(prompt, options), idx=index)
             for index, prompt in enumerate(prompts)

@@ -69,6 +69,8 @@ def fit(
     """
     order = step_order(len(examples), global_batch=train.global_batch, epochs=train.epochs, seed=seed)
     steps = Steps(examples, order, average, runtime.micro_batch_tokens)
+    if runtime.gradient_checkpointing:
+        model.activation_checkpointing_enable()
     progress = Progress(log)
     trainer = StepTrainer(
         model=model,
@@ -151,7 +153,7 @@ class Progress(TrainerCallback):
 
 
 def _arguments(train: Train, runtime: Runtime, *, num_steps: int, seed: int, out: Path) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(out / STATE),
         max_steps=num_steps,
         per_device_train_batch_size=1,  # one optimiser step; its micro-batches are inside
@@ -175,6 +177,10 @@ def _arguments(train: Train, runtime: Runtime, *, num_steps: int, seed: int, out
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
+    # One process trains on one device; seeing more, the Trainer would split our one batch over them.
+    assert arguments.device is not None
+    arguments._n_gpu = 1
+    return arguments
 
 
 def _only(batches: list[StepBatch]) -> StepBatch:

@@ -205,3 +205,12 @@ def test_training_in_bf16_learns_with_weights_kept_in_fp32(model, examples, tmp_
     weights, events = trained(model, examples, tmp_path, train=train)
     assert events[-1]["loss"] < 0.5 * events[0]["loss"]
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_activations_computed_again_give_the_same_weights(make_model, examples, tmp_path):
+    again = RUNTIME.model_copy(update={"gradient_checkpointing": True})
+    ends = [
+        trained(make_model(), examples, tmp_path / name, runtime=runtime)[0]
+        for name, runtime in (("kept", RUNTIME), ("again", again))
+    ]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
