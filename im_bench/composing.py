@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig  # noqa: TID251  # the type of what Hydra composes
+from omegaconf import DictConfig
 
 from im_bench.config import Paths, Report, Run, UserError, load_yaml, report_values, validated
 
