@@ -49,10 +49,10 @@ class Demo(NamedTuple):
 
 
 def difference(one: Row, other: Row) -> tuple[float, float]:
-    """Of two scores, and its standard error as if their items were independent."""
+    """Of two scores, and its standard error as if their items were independent; infinite where none is known."""
     assert one.value is not None and other.value is not None
-    assert one.stderr is not None and other.stderr is not None
-    return one.value - other.value, math.hypot(one.stderr, other.stderr)
+    known = one.stderr is not None and other.stderr is not None
+    return one.value - other.value, math.hypot(one.stderr or 0, other.stderr or 0) if known else math.inf
 
 
 def im_bench(*words: str) -> subprocess.CompletedProcess[str]:
@@ -98,8 +98,9 @@ def test_the_base_model_is_well_above_chance_on_eight_benchmarks(demo: Demo) -> 
     above = []
     for benchmark, chance in CHANCE.items():
         row = demo.headline(benchmark, None, "none")
-        assert row.value is not None and row.stderr is not None
-        if row.value > chance + 0.1 and row.value > chance + 3 * row.stderr:
+        assert row.value is not None
+        # BBH has one item a task here, and so no error of its own.
+        if row.stderr is not None and row.value > chance + max(0.1, 3 * row.stderr):
             above.append(benchmark)
     assert len(above) >= 8, above
 
