@@ -1,6 +1,7 @@
 """What a program can do to the machine and to its verdict: nothing."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -159,15 +160,27 @@ def test_hostile_programs_fail_and_leave_nothing(name: str, kind: Kind, places: 
 
 
 def processes() -> set[str]:
-    """The sandbox's processes, by number; a forked program keeps the command line of its server."""
-    found = set()
+    """Our sandbox's processes, by number: a forked program keeps the command line of its server.
+
+    Ours come from this process, or have lost the one they came from; another's, who runs programs beside
+    this test, are none of our affair.
+    """
+    parents, jailed = {}, set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
+            parents[folder.name] = re.findall(r"PPid:\s+(\d+)", (folder / "status").read_text())[0]
             if b"im_bench.evaluation.jail" in (folder / "cmdline").read_bytes():
-                found.add(folder.name)
+                jailed.add(folder.name)
         except OSError:  # it has just ended
             continue
-    return found
+
+    def ours(process: str) -> bool:
+        line = []
+        while (process := parents.get(process, "0")) not in ("0", "1"):
+            line.append(process)
+        return str(os.getpid()) in line or jailed.issuperset(line)
+
+    return {process for process in jailed if ours(process)}
 
 
 EQUAL = "\n def __eq__(self, other): return True\n"
