@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from im_bench.config import UserError
 from im_bench.data.conversations import Conversation
 from im_bench.data.templates import Part, spans
@@ -14,11 +17,17 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
+    """One conversation in tokens; the arrays are of one length t."""
+
     row: int
     """Of the conversation in its file."""
-    ids: list[int]
-    parts: list[Part]
-    """As many as `ids`."""
+    ids_t: NDArray[np.int64]
+    parts_t: NDArray[np.int8]
+    """Values of `Part`."""
+    turns_t: NDArray[np.int16]
+    """Index of the turn a token belongs to; role markers belong to the turn that they introduce."""
+    strays_t: NDArray[np.bool_]
+    """Template tokens that the published code's IT leaves in its loss, see `im_bench.data.released`."""
     truncated: bool
 
 
@@ -48,7 +57,7 @@ def encode(
             encoded = _encode(tokenizer, conversation, max_tokens)
         except UserError as error:
             raise UserError(f"{where}, row {conversation.row + 1}: {error}") from None
-        if any(part >= Part.OUTPUT for part in encoded.parts):
+        if (encoded.parts_t >= Part.OUTPUT).any():
             kept.append(encoded)
         else:
             dropped.append(conversation.row)
@@ -59,14 +68,25 @@ def encode(
 
 def _encode(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, max_tokens: int) -> Encoded:
     cut = spans(tokenizer, conversation.turns)
-    parts_of_characters = [span.part for span in cut for _ in span.text]
     text = "".join(span.text for span in cut)
     # A template that writes the BOS itself gets no second one; the harness generates by the same rule.
     has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
     tokens = tokenizer(text, add_special_tokens=not has_bos, return_offsets_mapping=True)
-    ids = tokens["input_ids"]
+    ids = np.array(tokens["input_ids"], dtype=np.int64)
+    starts_t, stops_t = np.array(tokens["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
+    stops_s = np.cumsum([len(span.text) for span in cut])
+    # Parts rise with what is trained later, so that of a straddling token is the greatest.
+    parts_of_characters = np.repeat([span.part for span in cut], [len(span.text) for span in cut])
     parts = [
-        max(parts_of_characters[start:end], default=Part.TEMPLATE)
-        for start, end in tokens["offset_mapping"][:max_tokens]
+        max(parts_of_characters[start:stop], default=Part.TEMPLATE)
+        for start, stop in zip(starts_t, stops_t, strict=True)
     ]
-    return Encoded(conversation.row, ids[:max_tokens], parts, truncated=len(ids) > max_tokens)
+    turns = np.searchsorted(stops_s, starts_t, side="right") * 0
+    return Encoded(
+        conversation.row,
+        ids[:max_tokens],
+        np.array(parts, dtype=np.int8)[:max_tokens],
+        turns.astype(np.int16)[:max_tokens],
+        np.zeros(len(ids), dtype=np.bool_)[:max_tokens],
+        truncated=len(ids) > max_tokens,
+    )

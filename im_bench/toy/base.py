@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from im_bench.checkpoint import place, save
 from im_bench.config import Runtime, Train
-from im_bench.data.batching import Example
+from im_bench.data.weights import Example
 from im_bench.training.trainer import Log, fit
 
 CONTEXT = 1280
@@ -103,4 +104,6 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def _example(ids: list[int]) -> Example:
-    return Example(ids, weights=[0.0, *[1.0] * (len(ids) - 1)], outputs=len(ids) - 1)
+    weights_t = np.ones(len(ids), dtype=np.float32)
+    weights_t[0] = 0.0
+    return Example(np.array(ids), weights_t, outputs=len(ids) - 1)

@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from im_bench.config import Runtime, Train
-from im_bench.data.batching import Example, MicroBatch, StepBatch, step_batch, step_order
+from im_bench.data.batching import MicroBatch, StepBatch, step_batch, step_order
+from im_bench.data.weights import Example
 from im_bench.training.loss import weighted_nll
 
 Log = Callable[[dict[str, float]], None]
@@ -100,7 +101,9 @@ class StepTrainer(Trainer):
         model.train()
         total = torch.zeros((), device=self.args.device)
         for micro_batch in inputs.micro_batches:
-            on_device = MicroBatch(*(tensor.to(self.args.device) for tensor in micro_batch))
+            on_device = MicroBatch(
+                *(part.to(self.args.device) if isinstance(part, Tensor) else part for part in micro_batch)
+            )
             with self.compute_loss_context_manager():
                 loss = weighted_nll(model, on_device) / inputs.denominator
             self.accelerator.backward(loss)
@@ -125,7 +128,7 @@ class Progress(TrainerCallback):
         self.losses.append(loss)
         self.learning_rate = learning_rate
         self.supervised_tokens += batch.supervised_tokens
-        self.tokens += batch.tokens
+        self.tokens += sum(batch.lengths)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -13,11 +13,11 @@ import torch
 
 from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place, save
 from im_bench.config import Dataset, Runtime
-from im_bench.data.batching import Example, weigh
 from im_bench.data.conversations import read_conversations
 from im_bench.data.encoding import Encoding, encode
 from im_bench.data.subsets import select
 from im_bench.data.templates import Part
+from im_bench.data.weights import Example, weigh
 from im_bench.identity import TrainIdentity
 from im_bench.training.trainer import Log, fit
 
@@ -77,14 +77,14 @@ def label_report(encoding: Encoding, examples: Sequence[Example]) -> dict[str, A
 
     `instruction_output_ratio` is in tokens: instruction and system over output, of all conversations.
     """
-    parts = Counter(part for encoded in encoding.kept for part in encoded.parts)
+    parts = Counter(part for encoded in encoding.kept for part in encoded.parts_t.tolist())
     return {
         "conversations": len(encoding.kept) + len(encoding.dropped),
         "kept": len(encoding.kept),
         "truncated": sum(encoded.truncated for encoded in encoding.kept),
         "dropped_rows": encoding.dropped,
         "tokens": {part.name.lower(): parts[part] for part in Part},
-        "supervised_tokens": sum(sum(weight > 0 for weight in example.weights) for example in examples),
+        "supervised_tokens": sum(int((example.weights_t > 0).sum()) for example in examples),
         "instruction_output_ratio": (parts[Part.INSTRUCTION] + parts[Part.SYSTEM])
         / max(1, parts[Part.OUTPUT]),
     }

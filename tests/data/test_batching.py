@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
-from im_bench.data.batching import Example, step_batch, step_order, weigh
+from im_bench.data.batching import step_batch, step_order
 from im_bench.data.encoding import Encoded
 from im_bench.data.templates import Part
+from im_bench.data.weights import Example, weigh
 from im_bench.identity import LossIdentity
 
 # BOS, marker, system, marker, two of instruction, marker, three of output, end, newline.

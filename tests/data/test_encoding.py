@@ -7,10 +7,10 @@ from itertools import chain, repeat
 import pytest
 
 from im_bench.config import UserError
-from im_bench.data.batching import weigh
 from im_bench.data.conversations import Conversation, Turn, read_conversations
 from im_bench.data.encoding import encode
 from im_bench.data.templates import Part, template_text
+from im_bench.data.weights import weigh
 from im_bench.identity import LossIdentity
 
 FILES = {

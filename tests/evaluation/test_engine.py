@@ -5,10 +5,10 @@ import torch
 
 from im_bench.checkpoint import Checkpoint, save
 from im_bench.config import Runtime, Train, UserError
-from im_bench.data.batching import weigh
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
 from im_bench.data.templates import render
+from im_bench.data.weights import weigh
 from im_bench.evaluation.engine import open_engine
 from im_bench.identity import LossIdentity
 from im_bench.training.trainer import fit

@@ -7,9 +7,10 @@ import torch
 from definition import by_definition
 from torch.nn.functional import log_softmax
 
-from im_bench.data.batching import Example, step_batch, weigh
+from im_bench.data.batching import step_batch
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
+from im_bench.data.weights import Example, weigh
 from im_bench.identity import LossIdentity
 from im_bench.training.loss import weighted_nll
 

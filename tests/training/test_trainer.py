@@ -8,9 +8,9 @@ import torch
 from definition import by_definition
 
 from im_bench.config import Runtime, Train
-from im_bench.data.batching import weigh
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
+from im_bench.data.weights import weigh
 from im_bench.identity import LossIdentity
 from im_bench.training.trainer import STATE, fit
 
