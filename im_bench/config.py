@@ -156,6 +156,15 @@ class Loss(Frozen):
         return self
 
 
+class Lora(Frozen):
+    """Low-rank updates instead of all weights."""
+
+    rank: Count
+    alpha: Positive
+    """The updates are scaled by alpha / rank."""
+    dropout: Fraction
+
+
 class Train(Frozen):
     """Everything of the optimisation that changes the weights it ends in."""
 
@@ -174,6 +183,11 @@ class Train(Frozen):
     max_grad_norm: NotNegative
     """Gradient clipping; 0 is none."""
     precision: Literal["fp32", "bf16"]
+    """Of the arithmetic; weights are kept in fp32 while they train, and saved in this."""
+    lora: Lora | None = None
+    """None trains all weights."""
+    save_epochs: bool = False
+    """Whether a checkpoint is kept after every epoch, in `epochs/N` of the step's folder."""
 
 
 class Harness(Frozen):
@@ -242,11 +256,26 @@ class Runtime(Frozen):
     """Most tokens, padding included, that one forward pass of training holds."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
+    layout: Literal["auto", "buckets", "packed"] = "auto"
+    """How an optimiser step lies in micro-batches: examples of like length side by side, or end to end in one row.
+    `auto` packs where attention skips what is masked."""
+    processes: Count = 1
+    """Of one training, each on a device of its own."""
+    parallel: Literal["ddp", "fsdp"] = "fsdp"
+    """Whether several processes each hold the whole model or a shard of it (FSDP2)."""
     save_steps: Count
     """Optimiser steps between two saved training states, from which an interrupted training goes on."""
     eval_batch_size: Count
     threads: Count | None
     """CPU threads of torch; null leaves torch's choice."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether examples lie end to end."""
+        if self.layout == "auto":
+            return self.attention.startswith(("flash", "flex"))
+        return self.layout == "packed"
 
 
 class Tracker(Frozen):

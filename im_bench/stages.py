@@ -67,18 +67,20 @@ def prepare_base(out: Path, *, run: c.Run) -> None:
 
 def train(out: Path, base: Path, *, run: c.Run, identity: TrainIdentity, file: Path, wires: Wires) -> None:
     """Tune the base model on the conversations of `file`."""
-    from im_bench.training.tuning import tune
+    from im_bench.training.tuning import Job, tune
 
     _open.clear()  # a model that was scored would share the device with the one that is trained
-    tune(
-        out,
-        _checkpoint(run, base, trained=False),
+    weights, revision, tokenizer = _checkpoint(run, base, trained=False)
+    job = Job(
+        weights=weights,
+        revision=revision,
+        tokenizer=tokenizer,
         spec=identity,
-        dataset=run.dataset,
         file=file,
+        allow_empty_output=run.dataset.allow_empty_output,
         runtime=run.runtime,
-        follow=lambda values: wires.follow(values),
     )
+    tune(out, job, follow=lambda values: wires.follow(values))
     gc.collect()  # the Trainer and its model hold each other; the engine needs the room
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,9 @@ class Segment(NamedTuple):
     """Of the noise on this example in this step, wherever it lies."""
 
 
-class MicroBatch(NamedTuple):
+# No NamedTuple: FSDP2 would find the weights in it, and cast them to the precision of the model's inputs.
+@dataclass(frozen=True, eq=False)
+class MicroBatch:
     """b rows of t tokens: one example each, padded on the right; or one row of examples end to end, unpadded."""
 
     ids_bt: Tensor
@@ -39,6 +42,16 @@ class MicroBatch(NamedTuple):
     """1 where a token is no padding; None where nothing is padded."""
     weights_bt: Tensor
     segments: tuple[Segment, ...]
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same on another device."""
+        return MicroBatch(
+            ids_bt=self.ids_bt.to(device),
+            positions_bt=self.positions_bt.to(device),
+            mask_bt=None if self.mask_bt is None else self.mask_bt.to(device),
+            weights_bt=self.weights_bt.to(device),
+            segments=self.segments,
+        )
 
 
 class StepBatch(NamedTuple):

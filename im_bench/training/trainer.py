@@ -6,12 +6,13 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset
 from transformers import (
     PreTrainedModel,
     PrinterCallback,
@@ -23,29 +24,43 @@ from transformers import (
 )
 
 from im_bench.config import Runtime, Train
-from im_bench.data.batching import MicroBatch, StepBatch, step_batch, step_order
+from im_bench.data.batching import StepBatch, noise_seed, share, step_batch, step_order
 from im_bench.data.weights import Example
-from im_bench.training.loss import weighted_nll
+from im_bench.training.flops import Size, training_flops
+from im_bench.training.loss import Objective, as_forward
+from im_bench.training.processes import shard_where_asked
 
 Log = Callable[[dict[str, float]], None]
+Keep = Callable[[dict[str, Tensor], int], None]
 STATE = "state"
 
 
 class Steps(Dataset[StepBatch]):
     """The optimiser steps of a whole training, each made when it is asked for."""
 
-    def __init__(self, examples: Sequence[Example], order: list[list[int]], average: str, max_tokens: int):
+    def __init__(
+        self, examples: Sequence[Example], *, train: Train, average: str, seed: int, runtime: Runtime
+    ):
         self.examples = examples
-        self.order = order
+        self.order = step_order(
+            len(examples), global_batch=train.global_batch, epochs=train.epochs, seed=seed
+        )
         self.average = average
-        self.max_tokens = max_tokens
+        self.seed = seed
+        self.runtime = runtime
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, index: int) -> StepBatch:
-        chosen = [self.examples[example] for example in self.order[index]]
-        return step_batch(chosen, average=self.average, max_tokens=self.max_tokens)
+        chosen = self.order[index]
+        return step_batch(
+            [self.examples[example] for example in chosen],
+            average=self.average,
+            max_tokens=self.runtime.micro_batch_tokens,
+            packed=self.runtime.packed,
+            seeds=[noise_seed(self.seed, index, example) for example in chosen],
+        )
 
 
 def fit(
@@ -58,101 +73,160 @@ def fit(
     runtime: Runtime,
     out: Path,
     log: Log,
+    objective: Objective | None = None,
+    keep: Keep | None = None,
 ) -> dict[str, float]:
     """Train `model` in place, going on from the last saved state in `out` if there is one.
 
     Args:
         average: see `im_bench.data.batching.step_batch`.
         log: called with `step`, `loss`, `learning_rate` and the running counts, once an optimiser step.
+        keep: called in the main process with all weights and the number of the epoch they come from: after the
+            last epoch, and with `train.save_epochs` after each.
 
     Returns:
-        `steps`, `seconds`, `supervised_tokens` and `tokens` of what this call trained, and the mean `loss`.
+        `steps`, `seconds`, `supervised_tokens`, `tokens`, `flops` and the mean `loss`, of the whole training
+        (seconds of an interrupted one are those of the steps that count).
     """
-    order = step_order(len(examples), global_batch=train.global_batch, epochs=train.epochs, seed=seed)
-    steps = Steps(examples, order, average, runtime.micro_batch_tokens)
+    objective = objective or Objective()
+    steps = Steps(examples, train=train, average=average, seed=seed, runtime=runtime)
     if runtime.gradient_checkpointing:
         model.activation_checkpointing_enable()
-    progress = Progress(log)
-    trainer = StepTrainer(
-        model=model,
-        args=_arguments(train, runtime, num_steps=len(steps), seed=seed, out=out),
-        train_dataset=steps,
-        data_collator=_only,
-        callbacks=[progress],
-        progress=progress,
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_state(out / STATE))
-    shutil.rmtree(out / STATE, ignore_errors=True)
-    return progress.summary()
+    arguments = _arguments(train, runtime, num_steps=len(steps), seed=seed, out=out)
+    shard_where_asked(runtime)
+    counts = Counts(Size.of(model), frozen=train.lora is not None, base=objective.base is not None)
+    with as_forward(model, objective):
+        trainer = StepTrainer(
+            model=model, args=arguments, train_dataset=steps, data_collator=_only, counts=counts
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(Follow(log, counts))
+        if keep is not None:
+            trainer.add_callback(KeepEpochs(trainer, keep, train))
+        trainer.train(resume_from_checkpoint=_last_state(out / STATE))
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        shutil.rmtree(out / STATE, ignore_errors=True)
+    return summary(trainer.state)
 
 
 class StepTrainer(Trainer):
-    """A Trainer whose one batch is one optimiser step, however many micro-batches that takes."""
+    """A Trainer whose one batch is one optimiser step, however many micro-batches and processes that takes."""
 
-    def __init__(self, *, progress: Progress, **arguments: Any):
+    def __init__(self, *, counts: Counts, **arguments: Any):
         super().__init__(**arguments)
-        self.progress = progress
+        self.counts = counts
 
-    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # the order is in the dataset
+    def get_train_dataloader(self) -> DataLoader:
+        # As it is: every process gets every step, of which it takes its own share.
+        return DataLoader(self.train_dataset, batch_size=1, collate_fn=self.data_collator)
 
     def training_step(self, model: PreTrainedModel, inputs: StepBatch, *_: Any) -> Tensor:  # type: ignore[override]  # our batch
         model.train()
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        mine = share(inputs.micro_batches, rank=rank, ranks=ranks)
         total = torch.zeros((), device=self.args.device)
-        for micro_batch in inputs.micro_batches:
-            on_device = MicroBatch(
-                *(part.to(self.args.device) if isinstance(part, Tensor) else part for part in micro_batch)
-            )
-            with self.compute_loss_context_manager():
-                loss = weighted_nll(model, on_device) / inputs.denominator
-            self.accelerator.backward(loss)
+        for number, micro_batch in enumerate(mine, start=1):
+            # Gradients are exchanged once a step, and then averaged, where the loss is a sum over all processes.
+            with nullcontext() if number == len(mine) else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = model(micro_batch.to(self.args.device)) / inputs.denominator
+                self.accelerator.backward(loss * ranks)
             total += loss.detach()
+        total = self.accelerator.reduce(total)
         assert self.lr_scheduler is not None
-        self.progress.count(inputs, float(total), float(self.lr_scheduler.get_last_lr()[0]))
+        self.counts.count(inputs, float(total), float(self.lr_scheduler.get_last_lr()[0]))
         return total
 
 
-class Progress(TrainerCallback):
-    """Counts what was trained and reports it after each optimiser step."""
+class Counts:
+    """What the running optimiser step came to."""
 
-    def __init__(self, log: Log):
-        self.log = log
-        self.losses: list[float] = []
-        self.learning_rate = 0.0
-        self.supervised_tokens = 0
-        self.tokens = 0
+    def __init__(self, size: Size, *, frozen: bool, base: bool):
+        self.size = size
+        self.frozen = frozen
+        self.base = base
         self.start = time.monotonic()
+        self.values: dict[str, float] = {}
 
     def count(self, batch: StepBatch, loss: float, learning_rate: float) -> None:
-        self.losses.append(loss)
-        self.learning_rate = learning_rate
-        self.supervised_tokens += batch.supervised_tokens
-        self.tokens += sum(batch.lengths)
+        projected = batch.supervised_tokens
+        now = time.monotonic()
+        self.values = {
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "supervised_tokens": batch.supervised_tokens,
+            "tokens": sum(batch.lengths),
+            "flops": training_flops(
+                self.size, batch.lengths, projected, frozen=self.frozen, base=self.base
+            ),
+            "seconds": now - self.start,
+        }
+        self.start = now
+
+
+class Follow(TrainerCallback):
+    """Keeps the counts of every step in the Trainer's state, which an interrupted training goes on from."""
+
+    def __init__(self, log: Log, counts: Counts):
+        self.log = log
+        self.counts = counts
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        seconds = time.monotonic() - self.start
-        self.log(
-            {
-                "step": state.global_step,
-                "steps": state.max_steps,
-                "loss": self.losses[-1],
-                "learning_rate": self.learning_rate,
-                "supervised_tokens": self.supervised_tokens,
-                "supervised_tokens_per_second": self.supervised_tokens / seconds,
-            }
-        )
+        state.log_history.append({"step": state.global_step, **self.counts.values})
+        # What is to be resumed is over; at the size of a real model this state is most of the disk.
+        control.should_save = control.should_save and state.global_step < state.max_steps
+        if state.is_world_process_zero:
+            now, sofar = state.log_history[-1], summary(state)
+            self.log(
+                {
+                    "step": state.global_step,
+                    "steps": state.max_steps,
+                    "loss": now["loss"],
+                    "learning_rate": now["learning_rate"],
+                    "supervised_tokens": sofar["supervised_tokens"],
+                    "tokens": sofar["tokens"],
+                    "flops": sofar["flops"],
+                    "tokens_per_second": now["tokens"] / now["seconds"],
+                }
+            )
 
-    def summary(self) -> dict[str, float]:
-        return {
-            "steps": len(self.losses),
-            "seconds": time.monotonic() - self.start,
-            "supervised_tokens": self.supervised_tokens,
-            "tokens": self.tokens,
-            "loss": sum(self.losses) / max(1, len(self.losses)),
-        }
+
+class KeepEpochs(TrainerCallback):
+    """Hands on the weights at the end of epochs."""
+
+    def __init__(self, trainer: StepTrainer, keep: Keep, train: Train):
+        self.trainer = trainer
+        self.keep = keep
+        self.train = train
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        epoch, rest = divmod(state.global_step * self.train.epochs, state.max_steps)
+        if rest or not (self.train.save_epochs or epoch == self.train.epochs):
+            return
+        # Every process takes part in gathering what is sharded.
+        weights = self.trainer.accelerator.get_state_dict(self.trainer.model_wrapped)
+        if state.is_world_process_zero:
+            with torch.random.fork_rng():
+                self.keep(weights, epoch)
+
+
+def summary(state: TrainerState) -> dict[str, float]:
+    """Totals of the steps so far, and their mean loss."""
+    done = [step for step in state.log_history if "flops" in step]  # the Trainer adds lines of its own
+    totals = {
+        name: sum(step[name] for step in done) for name in ("seconds", "supervised_tokens", "tokens", "flops")
+    }
+    return {
+        "steps": len(done),
+        **totals,
+        "loss": sum(step["loss"] for step in done) / max(1, len(done)),
+    }
 
 
 def _arguments(train: Train, runtime: Runtime, *, num_steps: int, seed: int, out: Path) -> TrainingArguments:
@@ -178,7 +252,7 @@ def _arguments(train: Train, runtime: Runtime, *, num_steps: int, seed: int, out
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )
     # One process trains on one device; seeing more, the Trainer would split our one batch over them.
     assert arguments.device is not None

@@ -4,39 +4,60 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place, save
-from im_bench.config import Dataset, Runtime
+from im_bench.config import Frozen, Runtime, UserError
 from im_bench.data.conversations import read_conversations
 from im_bench.data.encoding import Encoding, encode
+from im_bench.data.labels import describe, label_report
+from im_bench.data.released import markers
 from im_bench.data.subsets import select
-from im_bench.data.templates import Part
 from im_bench.data.weights import Example, weigh
 from im_bench.identity import TrainIdentity
+from im_bench.training import processes
+from im_bench.training.lora import merged, with_lora
+from im_bench.training.loss import Objective
 from im_bench.training.trainer import Log, fit
 
+JOB = "job.json"
 LABELS = "labels.json"
 TRAINING = "training.json"
+EPOCHS = "epochs"
 log = logging.getLogger(__name__)
 
 
-def tune(
-    out: Path,
-    base: Checkpoint,
-    *,
-    spec: TrainIdentity,
-    dataset: Dataset,
-    file: Path,
-    runtime: Runtime,
-    follow: Log,
-) -> None:
-    """Train `base` on the conversations of `file` into `out`, going on from where an interrupted run was.
+class Job(Frozen):
+    """All that one training needs to know; as JSON in its folder, for processes that are started on it."""
+
+    weights: str
+    revision: str | None
+    tokenizer: Path
+    spec: TrainIdentity
+    file: Path
+    allow_empty_output: bool
+    runtime: Runtime
+
+    @property
+    def base(self) -> Checkpoint:
+        return Checkpoint(self.weights, self.revision, self.tokenizer)
+
+
+class Prepared(NamedTuple):
+    """A dataset in tokens and weights."""
+
+    tokenizer: PreTrainedTokenizerFast
+    encoding: Encoding
+    examples: list[Example]
+
+
+def tune(out: Path, job: Job, *, follow: Log) -> None:
+    """Train the base model on the conversations of `job.file` into `out`, going on from where an interrupted run was.
 
     Args:
         follow: called once an optimiser step, see `im_bench.training.trainer.fit`.
@@ -44,58 +65,102 @@ def tune(
     Raises:
         UserError: naming the file and row of a conversation that cannot be trained on.
     """
-    tokenizer = load_tokenizer(base.tokenizer)
-    conversations = read_conversations(file, dataset.format, allow_empty_output=dataset.allow_empty_output)
-    chosen = select(conversations, spec.subset, seed=spec.seed)
-    encoding = encode(tokenizer, chosen, max_tokens=spec.train.max_tokens, where=str(file))
-    examples = [weigh(encoded, spec.loss) for encoded in encoding.kept]
-    report = label_report(encoding, examples)
+    prepared = prepare(job)
+    report = label_report(prepared.encoding, prepared.examples, where=str(job.file))
     (out / LABELS).write_text(json.dumps(report, indent=1) + "\n")
-    log.info("labels: %s", describe(report))
+    log.info("%s", describe(report))
+    if job.runtime.processes == 1:
+        _train(out, job, prepared, follow)
+        return
+    (out / JOB).write_text(job.model_dump_json(indent=1))
+    processes.start(out, job.runtime, follow)
+
+
+def train_here(out: Path, job: Job, follow: Log) -> None:
+    """The part in the training `out` of this process, one of several."""
+    _train(out, job, prepare(job), follow)
+
+
+def read_job(folder: Path) -> Job:
+    return Job.model_validate_json((folder / JOB).read_text())
+
+
+def prepare(job: Job) -> Prepared:
+    """Read, choose, encode and weigh the conversations of a training."""
+    spec = job.spec
+    tokenizer = load_tokenizer(job.tokenizer)
+    conversations = read_conversations(
+        job.file, spec.dataset_format, allow_empty_output=job.allow_empty_output
+    )
+    chosen = select(conversations, spec.subset, seed=spec.seed)
+    encoding = encode(tokenizer, chosen, max_tokens=spec.train.max_tokens, where=str(job.file))
+    found = markers(tokenizer) if spec.loss.labels == "released_im" else ()
+    return Prepared(tokenizer, encoding, [weigh(encoded, spec.loss, found) for encoded in encoding.kept])
+
+
+def _train(out: Path, job: Job, prepared: Prepared, follow: Log) -> None:
+    spec, runtime = job.spec, job.runtime
     torch.manual_seed(spec.seed)
-    # Weights are kept in fp32 while they train; bf16 is the precision of the arithmetic.
-    model = load_model(base, dtype=torch.float32)
-    place(model, runtime)
+    model = _trainable(job)
+    _check_positions(model, prepared.encoding, job)
+    if runtime.processes == 1 or runtime.device == "cpu":
+        place(model, runtime)  # else whatever shards or copies it moves it
+
+    def keep(weights: dict[str, Tensor], epoch: int) -> None:
+        _keep(_folder(out, epoch, spec.train.epochs), job, prepared.tokenizer, weights)
+
     training = fit(
         model,
-        examples,
+        prepared.examples,
         train=spec.train,
         average=spec.loss.average,
         seed=spec.seed,
         runtime=runtime,
         out=out,
         log=follow,
+        objective=_objective(job),
+        keep=keep,
     )
     (out / TRAINING).write_text(json.dumps(training, indent=1) + "\n")
-    if spec.train.precision == "bf16":
+
+
+def _trainable(job: Job) -> PreTrainedModel:
+    model = load_model(job.base, dtype=torch.float32)
+    model.set_attn_implementation(job.runtime.attention)
+    return with_lora(model, job.spec.train.lora)
+
+
+def _objective(job: Job) -> Objective:
+    loss = job.spec.loss
+    base = None
+    if loss.kl_weight:
+        base = load_model(job.base, dtype=torch.bfloat16 if job.spec.train.precision == "bf16" else torch.float32)
+        base.set_attn_implementation(job.runtime.attention)
+        place(base.eval().requires_grad_(False), job.runtime)
+    return Objective(neftune_alpha=loss.neftune_alpha, kl_weight=loss.kl_weight, kl=loss.kl, base=base)
+
+
+def _check_positions(model: PreTrainedModel, encoding: Encoding, job: Job) -> None:
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for encoded in encoding.kept:
+        if positions is not None and len(encoded.ids_t) > positions:
+            raise UserError(
+                f"{job.file}, row {encoded.row + 1}: {len(encoded.ids_t)} tokens, but the model has {positions} "
+                f"positions; train.max_tokens={positions} cuts what is longer"
+            )
+
+
+def _folder(out: Path, epoch: int, epochs: int) -> Path:
+    """The last epoch's checkpoint is the training's own."""
+    return out if epoch == epochs else out / EPOCHS / str(epoch)
+
+
+def _keep(folder: Path, job: Job, tokenizer: PreTrainedTokenizerFast, weights: dict[str, Tensor]) -> None:
+    """Save weights, however they were trained, as a checkpoint that loads anywhere."""
+    model = with_lora(load_model(job.base, dtype=torch.float32), job.spec.train.lora)
+    model.load_state_dict(weights)
+    model = merged(model, job.spec.train.lora)
+    if job.spec.train.precision == "bf16":
         model = model.bfloat16()
-    save(out, model, tokenizer)
-
-
-def label_report(encoding: Encoding, examples: Sequence[Example]) -> dict[str, Any]:
-    """What is trained on: conversations kept, truncated and dropped, tokens by part, tokens that carry loss.
-
-    `instruction_output_ratio` is in tokens: instruction and system over output, of all conversations.
-    """
-    parts = Counter(part for encoded in encoding.kept for part in encoded.parts_t.tolist())
-    return {
-        "conversations": len(encoding.kept) + len(encoding.dropped),
-        "kept": len(encoding.kept),
-        "truncated": sum(encoded.truncated for encoded in encoding.kept),
-        "dropped_rows": encoding.dropped,
-        "tokens": {part.name.lower(): parts[part] for part in Part},
-        "supervised_tokens": sum(int((example.weights_t > 0).sum()) for example in examples),
-        "instruction_output_ratio": (parts[Part.INSTRUCTION] + parts[Part.SYSTEM])
-        / max(1, parts[Part.OUTPUT]),
-    }
-
-
-def describe(report: dict[str, Any]) -> str:
-    """The label report in one line."""
-    tokens = ", ".join(f"{count} {part}" for part, count in report["tokens"].items())
-    return (
-        f"{report['kept']} of {report['conversations']} conversations ({report['truncated']} truncated, "
-        f"{len(report['dropped_rows'])} dropped as no output fits), "
-        f"{report['supervised_tokens']} tokens carry loss of {sum(report['tokens'].values())} ({tokens}), "
-        f"instruction/output {report['instruction_output_ratio']:.2f}"
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    save(folder, model, tokenizer)

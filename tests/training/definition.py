@@ -8,10 +8,12 @@ def by_definition(model, examples, average):
     """One example at a time and position by position, with no mask, no padding and no scaling of ours."""
     each = []
     for example in examples:
-        logp = log_softmax(model(input_ids=torch.tensor([example.ids])).logits[0].float(), dim=-1)
-        nll = [-logp[place - 1, example.ids[place]] for place in range(1, len(example.ids))]
-        each.append(sum(weight * loss for weight, loss in zip(example.weights[1:], nll, strict=True)))
-    weights = [example.weights for example in examples]
+        logp = log_softmax(model(input_ids=torch.tensor([example.ids_t.tolist()])).logits[0].float(), dim=-1)
+        nll = [-logp[place - 1, int(example.ids_t[place])] for place in range(1, len(example.ids_t))]
+        each.append(
+            sum(weight * loss for weight, loss in zip(example.weights_t[1:].tolist(), nll, strict=True))
+        )
+    weights = [example.weights_t.tolist() for example in examples]
     match average:
         case "example":
             means = [loss / sum(weight) for loss, weight in zip(each, weights, strict=True)]
