@@ -116,7 +116,7 @@ def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
     subset = run.subset.name if run.subset.size is None else f"{run.subset.name}_{run.subset.size}"
     label = "-".join([run.model.name, run.dataset.name, subset, run.loss.name, f"seed{run.seed}"])
     train = partial(stages.train, run=run, identity=identity, file=file, wires=wires)
-    return Step("train", identity, train, needs=(base,), label=label)
+    return Step("train", identity, train, needs=(base,), label=label, version=2)
 
 
 def _benchmark_step(run: c.Run, name: str, checkpoint: Step) -> Step:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
@@ -19,7 +21,10 @@ def with_lora(model: PreTrainedModel, lora: Lora | None) -> PreTrainedModel:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)  # type: ignore[return-value]  # it hands every call on to the model
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that has a newer one.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        return get_peft_model(model, config)  # type: ignore[return-value]  # it hands every call on to the model
 
 
 def merged(model: PreTrainedModel, lora: Lora | None) -> PreTrainedModel:

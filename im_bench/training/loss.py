@@ -91,15 +91,12 @@ def _supervised(model: PreTrainedModel, batch: MicroBatch, base: PreTrainedModel
 
 
 def _last_hidden(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    return (
-        model.get_decoder()(
-            input_ids=batch.ids_bt,
-            position_ids=batch.positions_bt,
-            attention_mask=batch.mask_bt,
-            use_cache=False,
-        )
-        .last_hidden_state
-    )
+    return model.get_decoder()(
+        input_ids=batch.ids_bt,
+        position_ids=batch.positions_bt,
+        attention_mask=batch.mask_bt,
+        use_cache=False,
+    ).last_hidden_state
 
 
 def _chunk_loss(model: PreTrainedModel, chunk: Supervised, objective: Objective) -> Tensor:
@@ -124,7 +121,9 @@ def _of(logp_nv: Tensor, targets_n: Tensor) -> Tensor:
 
 
 def _logits(model: PreTrainedModel, hidden_nd: Tensor) -> Tensor:
-    return model.get_output_embeddings()(hidden_nd).float()
+    logits_nv = model.get_output_embeddings()(hidden_nd).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)  # Gemma's
+    return cap * torch.tanh(logits_nv / cap) if cap else logits_nv
 
 
 def _check_projection(model: PreTrainedModel) -> None:
@@ -138,6 +137,27 @@ def _check_projection(model: PreTrainedModel) -> None:
         )
     if not same:
         raise UserError(
-            f"model: the logits of {type(model).__name__} are more than a projection of its last hidden state "
-            "(scaled or capped), for which the loss is not written"
+            f"model: the logits of {type(model).__name__} are more than a projection of its last hidden state, "
+            "for which the loss is not written"
+        )
+
+
+def check_packing(model: PreTrainedModel) -> None:
+    """Refuse to pack where a model's attention would reach from one example into the next.
+
+    Raises:
+        UserError: naming the model and the remedy.
+    """
+    model.eval()
+    device = model.get_input_embeddings().weight.device
+    ids_bt = torch.tensor([[1, 2, 3, 4, 5, 6]], device=device)
+    positions_bt = torch.tensor([[0, 1, 2, 0, 1, 2]], device=device)
+    with torch.no_grad():
+        packed = model.get_decoder()(input_ids=ids_bt, position_ids=positions_bt, use_cache=False)
+        alone = model.get_decoder()(input_ids=ids_bt[:, 3:], use_cache=False)
+    if not torch.allclose(
+        packed.last_hidden_state[:, 3:].float(), alone.last_hidden_state.float(), rtol=1e-2, atol=1e-3
+    ):
+        raise UserError(
+            f"runtime.layout=packed: {type(model).__name__} mixes the examples of a row; use runtime.layout=buckets"
         )

@@ -12,6 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from im_bench.config import Runtime, UserError
 
@@ -31,12 +36,13 @@ def start(folder: Path, runtime: Runtime, follow: Callable[[dict[str, float]], N
     """
     events, output = folder / EVENTS, folder / OUTPUT
     events.write_text("")
-    with output.open("w") as file:
+    with output.open("w") as file, TemporaryDirectory(prefix="im-bench-") as scratch:
         process = subprocess.Popen(
             _command(folder, runtime),
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"ACCELERATE_USE_CPU": str(runtime.device == "cpu").lower()},
+            # torch's launcher leaves a folder behind.
+            env=os.environ | {"ACCELERATE_USE_CPU": str(runtime.device == "cpu").lower(), "TMPDIR": scratch},
             preexec_fn=end_with_parent,
         )
         try:
@@ -71,6 +77,14 @@ def shard_where_asked(runtime: Runtime) -> None:
     state = PartialState()
     if state.distributed_type == DistributedType.MULTI_CPU and os.environ.get(FSDP) == "true":
         state._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def sum_in_fp32(accelerator: Any) -> None:
+    """Have sharded processes compute in bf16 where they are asked to, but add up losses and gradients in fp32."""
+    if accelerator.is_fsdp2 and accelerator.mixed_precision == "bf16":
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
+        )
 
 
 def _command(folder: Path, runtime: Runtime) -> list[str]:

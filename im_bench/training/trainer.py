@@ -27,8 +27,8 @@ from im_bench.config import Runtime, Train
 from im_bench.data.batching import StepBatch, noise_seed, share, step_batch, step_order
 from im_bench.data.weights import Example
 from im_bench.training.flops import Size, training_flops
-from im_bench.training.loss import Objective, as_forward
-from im_bench.training.processes import shard_where_asked
+from im_bench.training.loss import Objective, as_forward, check_packing
+from im_bench.training.processes import shard_where_asked, sum_in_fp32
 
 Log = Callable[[dict[str, float]], None]
 Keep = Callable[[dict[str, Tensor], int], None]
@@ -94,11 +94,14 @@ def fit(
         model.activation_checkpointing_enable()
     arguments = _arguments(train, runtime, num_steps=len(steps), seed=seed, out=out)
     shard_where_asked(runtime)
+    if runtime.packed:
+        check_packing(model)
     counts = Counts(Size.of(model), frozen=train.lora is not None, base=objective.base is not None)
     with as_forward(model, objective):
         trainer = StepTrainer(
             model=model, args=arguments, train_dataset=steps, data_collator=_only, counts=counts
         )
+        sum_in_fp32(trainer.accelerator)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Follow(log, counts))
         if keep is not None:
@@ -158,9 +161,7 @@ class Counts:
             "learning_rate": learning_rate,
             "supervised_tokens": batch.supervised_tokens,
             "tokens": sum(batch.lengths),
-            "flops": training_flops(
-                self.size, batch.lengths, projected, frozen=self.frozen, base=self.base
-            ),
+            "flops": training_flops(self.size, batch.lengths, projected, frozen=self.frozen, base=self.base),
             "seconds": now - self.start,
         }
         self.start = now

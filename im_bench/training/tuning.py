@@ -134,7 +134,9 @@ def _objective(job: Job) -> Objective:
     loss = job.spec.loss
     base = None
     if loss.kl_weight:
-        base = load_model(job.base, dtype=torch.bfloat16 if job.spec.train.precision == "bf16" else torch.float32)
+        base = load_model(
+            job.base, dtype=torch.bfloat16 if job.spec.train.precision == "bf16" else torch.float32
+        )
         base.set_attn_implementation(job.runtime.attention)
         place(base.eval().requires_grad_(False), job.runtime)
     return Objective(neftune_alpha=loss.neftune_alpha, kl_weight=loss.kl_weight, kl=loss.kl, base=base)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from definition import by_definition
 from torch.nn.functional import log_softmax
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from im_bench.config import UserError
 from im_bench.data.batching import share, step_batch
@@ -14,7 +15,7 @@ from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
 from im_bench.data.weights import Example, weigh
 from im_bench.identity import LossIdentity
-from im_bench.training.loss import Objective, as_forward, weighted_loss
+from im_bench.training.loss import Objective, as_forward, check_packing, weighted_loss
 
 AVERAGES = ["example", "token", "nonzero", "output"]
 PAIRS = [
@@ -41,7 +42,10 @@ def examples(tokenizer):
     return lambda prompt: [weigh(encoded, point(prompt)) for encoded in kept]
 
 
-def step_loss(model, examples, average, max_tokens, objective=Objective(), **layout):
+NLL = Objective()
+
+
+def step_loss(model, examples, average, max_tokens, objective=NLL, **layout):
     batch = step_batch(examples, average=average, max_tokens=max_tokens, **layout)
     losses = [weighted_loss(model, micro_batch, objective) for micro_batch in batch.micro_batches]
     return sum(losses) / batch.denominator
@@ -167,7 +171,53 @@ def test_the_base_model_of_the_kl_term_has_neither_noise_nor_gradient(make_model
     assert noisy > step_loss(model, examples(1.0), "token", 999, quiet, seeds=[1, 2, 3, 4, 5])
 
 
-def test_a_model_whose_logits_are_capped_is_refused(model):
+def small(kind, **more):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=320,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        **more,
+    )
+    return AutoModelForCausalLM.from_config(config)
+
+
+KINDS = {
+    "mistral": {"num_key_value_heads": 1, "intermediate_size": 64},
+    "qwen3": {"num_key_value_heads": 1, "intermediate_size": 64, "head_dim": 16},
+    "gpt_neox": {"intermediate_size": 64},
+    "gemma2": {
+        "num_key_value_heads": 1,
+        "intermediate_size": 64,
+        "head_dim": 16,
+        "final_logit_softcapping": 0.5,
+    },
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_is_that_of_the_definition_for_every_family_of_models(kind, examples):
+    model, chosen = small(kind, **KINDS[kind]), examples(0.25)
+    model.train()
+    expected = by_definition(model, chosen, "token")
+    with as_forward(model, Objective()):
+        pass  # it is a model for which the loss is written
+    assert step_loss(model, chosen, "token", 90).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_model_that_mixes_packed_examples_is_refused(model):
+    check_packing(model)
+    with pytest.raises(
+        UserError, match="OPTForCausalLM mixes the examples of a row; use runtime.layout=buck"
+    ):
+        check_packing(small("opt", **KINDS["opt"]))
+
+
+def test_a_model_whose_logits_are_no_plain_projection_is_refused(model):
     plain = model.forward
     model.forward = lambda *arguments, **options: _capped(plain(*arguments, **options))
     with (

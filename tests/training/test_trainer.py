@@ -1,35 +1,24 @@
 """The loop: what a training ends in, and that nothing but its identity decides it."""
 
+import os
 import shutil
+import signal
 from copy import deepcopy
+from multiprocessing import get_context
 
 import pytest
 import torch
 from definition import by_definition
+from settings import RUNTIME, TRAIN
 
-from im_bench.config import Runtime, Train
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
 from im_bench.data.weights import weigh
 from im_bench.identity import LossIdentity
+from im_bench.training.loss import Objective
 from im_bench.training.trainer import STATE, fit
 
 IM = LossIdentity(prompt_weight=1, output_weight=1, template_weight=0, average="example")
-TRAIN = Train(
-    epochs=2,
-    global_batch=4,
-    max_tokens=128,
-    learning_rate=1e-2,
-    warmup_ratio=0.25,
-    schedule="linear",
-    weight_decay=0.0,
-    beta1=0.9,
-    beta2=0.999,
-    epsilon=1e-8,
-    max_grad_norm=1.0,
-    precision="fp32",
-)
-RUNTIME = Runtime(device="cpu", micro_batch_tokens=128, save_steps=3, eval_batch_size=8, threads=None)
 
 
 class Killed(Exception):
@@ -63,7 +52,7 @@ def whole(dropping, examples, tmp_path_factory):
     return trained(dropping, examples, tmp_path_factory.mktemp("whole"))[0]
 
 
-def trained(model, examples, out, *, train=TRAIN, runtime=RUNTIME, seed=0, stop_after=None):
+def trained(model, examples, out, *, train=TRAIN, runtime=RUNTIME, seed=0, stop_after=None, **options):
     """The model's weights and what was logged; `stop_after` steps something goes wrong."""
     events = []
 
@@ -83,6 +72,7 @@ def trained(model, examples, out, *, train=TRAIN, runtime=RUNTIME, seed=0, stop_
         runtime=runtime,
         out=out,
         log=log,
+        **options,
     )
     return {name: weight.clone() for name, weight in model.state_dict().items()}, events
 
@@ -166,6 +156,88 @@ def test_a_state_that_was_cut_off_while_it_was_saved_is_ignored(dropping, exampl
     resumed, events = trained(dropping, examples, tmp_path / "cut")
     assert events[0]["step"] == 4
     assert same(whole, resumed)
+
+
+NOISY = Objective(neftune_alpha=5.0)
+
+
+def train_and_die(model, examples, out, die_after):
+    """In a process of its own: what a machine that fails in the middle leaves."""
+
+    def log(values):
+        if values["step"] == die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    fit(
+        deepcopy(model),  # the one given shares its memory with the parent process
+        examples,
+        train=TRAIN,
+        average=IM.average,
+        seed=0,
+        runtime=RUNTIME,
+        out=out,
+        log=log,
+        objective=NOISY,
+    )
+
+
+def test_a_training_that_is_killed_ends_bit_equal_with_noise_dropout_and_all(dropping, examples, tmp_path):
+    uninterrupted, _ = trained(dropping, examples, tmp_path / "whole", objective=NOISY)
+    process = get_context("spawn").Process(
+        target=train_and_die, args=(dropping, examples, tmp_path / "cut", 5)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    resumed, events = trained(dropping, examples, tmp_path / "cut", objective=NOISY)
+    assert events[0]["step"] == 4
+    assert same(uninterrupted, resumed)
+
+
+def test_noise_changes_what_a_training_ends_in(dropping, examples, whole, tmp_path):
+    noisy, _ = trained(dropping, examples, tmp_path, objective=NOISY)
+    assert not same(whole, noisy)
+
+
+@pytest.mark.parametrize("save_epochs, kept", [(True, [1, 2]), (False, [2])])
+def test_weights_are_kept_after_every_epoch_when_asked(model, examples, tmp_path, save_epochs, kept):
+    weights = {}
+
+    def keep(found, epoch):
+        weights[epoch] = {name: weight.clone() for name, weight in found.items()}
+
+    train = TRAIN.model_copy(update={"save_epochs": save_epochs})
+    end, _ = trained(model, examples, tmp_path, train=train, keep=keep)
+    assert list(weights) == kept
+    assert same(end, weights[2])
+    if save_epochs:
+        assert not same(end, weights[1])
+
+
+def test_keeping_weights_draws_no_random_numbers_of_the_training(dropping, examples, whole, tmp_path):
+    train = TRAIN.model_copy(update={"save_epochs": True})
+    kept, _ = trained(dropping, examples, tmp_path, train=train, keep=lambda weights, epoch: torch.rand(1000))
+    assert same(whole, kept)
+
+
+def test_the_counts_of_a_resumed_training_are_those_of_the_whole(model, examples, tmp_path):
+    _, events = trained(model, examples, tmp_path / "whole")
+    with pytest.raises(Killed):
+        trained(model, examples, tmp_path / "cut", stop_after=5)
+    _, resumed = trained(model, examples, tmp_path / "cut")
+    for name in ("supervised_tokens", "tokens", "flops", "loss"):
+        assert resumed[-1][name] == events[-1][name]
+
+
+def test_packed_training_ends_in_the_same_weights(model, examples, tmp_path):
+    ends = [
+        trained(model, examples, tmp_path / layout, runtime=RUNTIME.model_copy(update={"layout": layout}))[0]
+        for layout in ("buckets", "packed")
+    ]
+    for name in ends[0]:
+        torch.testing.assert_close(ends[0][name], ends[1][name], rtol=1e-3, atol=1e-4)
 
 
 def test_only_one_state_is_kept_and_none_outlives_the_training(model, examples, tmp_path):

@@ -1,152 +1,149 @@
-"""Instruction tuning from a file to a checkpoint: the label report, and what is saved."""
+"""Instruction tuning from a file to a checkpoint: what is trained on, and what is saved."""
 
 import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from im_bench.checkpoint import Checkpoint, save
-from im_bench.config import Dataset, Runtime, Subset, Train, UserError
-from im_bench.identity import LossIdentity, TrainIdentity
-from im_bench.training.tuning import describe, tune
+from im_bench.config import Lora, UserError
 
 ROWS = [{"prompt": f"What is {n} + 1?", "completion": f"{n + 1}."} for n in range(6)]
 LONG = {"prompt": "Hi! " * 60, "completion": "Ho."}
-DATASET = Dataset(name="rows", source="local", format="auto", path="rows.jsonl")
-RUNTIME = Runtime(device="cpu", micro_batch_tokens=256, save_steps=2, eval_batch_size=8, threads=None)
-TRAIN = Train(
-    epochs=1,
-    global_batch=2,
-    max_tokens=64,
-    learning_rate=1e-2,
-    warmup_ratio=0.0,
-    schedule="linear",
-    weight_decay=0.0,
-    beta1=0.9,
-    beta2=0.999,
-    epsilon=1e-8,
-    max_grad_norm=1.0,
-    precision="fp32",
-)
-
-
-def spec(prompt_weight=0.0, size=None, **train):
-    return TrainIdentity(
-        dataset_sha256="",
-        dataset_format="messages",
-        subset=Subset(name="first" if size else "full", size=size),
-        loss=LossIdentity(prompt_weight=prompt_weight, output_weight=1, template_weight=0, average="example"),
-        train=TRAIN.model_copy(update=train),
-        seed=0,
-    )
-
-
-@pytest.fixture
-def base(model, tokenizer, tmp_path):
-    folder = tmp_path / "base"
-    save(folder, model, tokenizer)
-    return Checkpoint(str(folder), None, folder)
-
-
-@pytest.fixture
-def tuned(base, tmp_path):
-    """Tune on rows into a folder of that name, and return the folder."""
-
-    def run(name, spec, rows=(*ROWS, LONG), follow=lambda values: None, dataset=DATASET):
-        file, out = tmp_path / "rows.jsonl", tmp_path / name
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        out.mkdir(exist_ok=True)
-        tune(out, base, spec=spec, dataset=dataset, file=file, runtime=RUNTIME, follow=follow)
-        return out
-
-    return run
+IM = {"prompt_weight": 1.0}
+LORA = Lora(rank=4, alpha=8, dropout=0.1)
 
 
 def labels(folder):
     return json.loads((folder / "labels.json").read_text())
 
 
-def weights(folder):
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").state_dict()
+def training(folder):
+    return json.loads((folder / "training.json").read_text())
 
 
-def test_the_label_report_counts_every_token_once(tuned, tokenizer):
-    report = labels(tuned("it", spec(), rows=ROWS[:1]))
-    size = {text: len(tokenizer(text, add_special_tokens=False).input_ids) for text in ROWS[0].values()}
-    markers = len(tokenizer("<|user|>\n").input_ids) + len(tokenizer("\n<|assistant|>\n").input_ids) - 1
-    assert report["tokens"] == {
-        "template": markers,
-        "system": 0,
-        "instruction": size["What is 0 + 1?"],
-        "output": size["1."],
-        "end": 1,
-    }
-    assert report["supervised_tokens"] == size["1."] + 1
-    assert report["instruction_output_ratio"] == size["What is 0 + 1?"] / size["1."]
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_im_supervises_the_instruction_too_and_drops_the_same_rows(tuned):
-    it, im = labels(tuned("it", spec())), labels(tuned("im", spec(prompt_weight=1.0)))
-    assert it["dropped_rows"] == im["dropped_rows"] == [6]
-    assert (it["kept"], it["conversations"], it["truncated"]) == (6, 7, 0)
+    it, im = labels(tuned("it", [*ROWS, LONG])), labels(tuned("im", [*ROWS, LONG], loss=IM))
+    assert (it["kept"], it["conversations"]) == (im["kept"], im["conversations"]) == (6, 7)
     assert it["tokens"] == im["tokens"]
     assert im["supervised_tokens"] == it["supervised_tokens"] + it["tokens"]["instruction"]
 
 
-def test_the_report_is_one_line_for_a_person(tuned):
-    said = describe(labels(tuned("it", spec())))
-    assert said.startswith("6 of 7 conversations (0 truncated, 1 dropped as no output fits), ")
-    assert "\n" not in said
+def test_what_is_trained_on_is_said_before_it_is_trained_on(tuned, caplog):
+    said = []
+    with caplog.at_level("INFO"):
+        tuned("it", ROWS, follow=lambda values: said.append(caplog.text))
+    assert "supervised" in said[0]
 
 
 def test_a_subset_is_trained_on_alone(tuned):
-    assert labels(tuned("two", spec(size=2)))["conversations"] == 2
+    assert labels(tuned("two", ROWS, size=2))["conversations"] == 2
 
 
 def test_training_records_what_it_did(tuned):
-    out = tuned("it", spec())
-    training = json.loads((out / "training.json").read_text())
-    assert training["steps"] == 3
-    assert training["supervised_tokens"] == labels(out)["supervised_tokens"]
-    assert training["seconds"] > 0
+    out = tuned("it", ROWS)
+    done = training(out)
+    assert done["steps"] == 3
+    assert done["supervised_tokens"] == labels(out)["supervised_tokens"]
+    assert done["tokens"] == sum(labels(out)["tokens"].values())
+    assert done["seconds"] > 0
 
 
-def test_it_and_im_end_in_other_weights_and_it_twice_in_the_same(tuned):
-    it, again, im = (weights(tuned(*run)) for run in (("a", spec()), ("b", spec()), ("c", spec(1.0))))
-    assert all(torch.equal(it[name], again[name]) for name in it)
-    assert any(not torch.equal(it[name], im[name]) for name in it)
+def test_im_costs_more_operations_than_it_by_the_projection_of_its_prompts(tuned):
+    it, im = tuned("it", ROWS), tuned("im", ROWS, loss=IM)
+    more = labels(im)["supervised_tokens"] - labels(it)["supervised_tokens"]
+    assert training(im)["flops"] - training(it)["flops"] == 3 * 2 * 32 * 320 * more
 
 
-def test_tuning_that_was_interrupted_goes_on_to_the_same_weights(tuned):
+def test_it_and_im_end_in_other_weights_and_it_twice_in_the_same(tuned, weights):
+    it, again, im = (
+        weights(tuned(*run, ROWS, loss=loss)) for *run, loss in (("a", {}), ("b", {}), ("c", IM))
+    )
+    assert same(it, again)
+    assert not same(it, im)
+
+
+def test_tuning_that_was_interrupted_goes_on_to_the_same_weights(tuned, weights):
     def interrupt(values):
         if values["step"] == 3:
             raise KeyboardInterrupt
 
-    whole = weights(tuned("whole", spec()))
+    whole = weights(tuned("whole", ROWS))
     with pytest.raises(KeyboardInterrupt):
-        tuned("cut", spec(), follow=interrupt)
+        tuned("cut", ROWS, follow=interrupt)
     steps = []
-    resumed = weights(tuned("cut", spec(), follow=lambda values: steps.append(values["step"])))
+    resumed = weights(tuned("cut", ROWS, follow=lambda values: steps.append(values["step"])))
     assert steps == [3]
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert same(whole, resumed)
 
 
 @pytest.mark.parametrize("precision, dtype", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_weights_are_saved_in_the_precision_of_the_training(tuned, precision, dtype):
-    assert {weight.dtype for weight in weights(tuned("out", spec(precision=precision))).values()} == {dtype}
+def test_weights_are_saved_in_the_precision_of_the_training(tuned, weights, precision, dtype):
+    found = weights(tuned("out", ROWS, precision=precision))
+    assert {weight.dtype for weight in found.values()} == {dtype}
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_every_epoch_s_checkpoint_loads_by_itself(tuned, weights, lora):
+    out = tuned("out", ROWS, epochs=3, save_epochs=True, lora=lora)
+    assert sorted(path.name for path in (out / "epochs").iterdir()) == ["1", "2"]
+    for folder in (out, out / "epochs" / "1", out / "epochs" / "2"):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], return_tensors="pt")
+        AutoModelForCausalLM.from_pretrained(folder)(**ids)
+    assert not same(weights(out), weights(out / "epochs" / "2"))
+    assert same(weights(out), weights(tuned("once", ROWS, epochs=3, lora=lora)))
+
+
+def test_lora_changes_linear_layers_by_updates_of_its_rank_and_nothing_else(tuned, weights, base):
+    before, after = weights(base), weights(tuned("lora", ROWS, lora=LORA))
+    assert before.keys() == after.keys()
+    for name in before:
+        change = after[name] - before[name]
+        rank = int(torch.linalg.matrix_rank(change, atol=1e-5)) if change.ndim == 2 else 0
+        assert (0 < rank <= 4) if "_proj" in name else (change == 0).all(), name
+
+
+def test_the_kl_term_keeps_a_model_nearer_to_its_base(tuned, weights, base):
+    def distance(name, loss):
+        before, after = weights(base), weights(tuned(name, ROWS, epochs=4, loss=loss))
+        return sum(((after[key] - before[key]) ** 2).sum() for key in before)
+
+    assert distance("kl", {"kl_weight": 100.0}) < 0.9 * distance("it", {})
+
+
+def test_the_published_kl_at_one_leaves_the_weights_as_they_are(tuned, weights, base):
+    released = {"kl_weight": 1.0, "kl": "target"}
+    assert same(weights(tuned("out", ROWS, loss=released)), weights(base))
+
+
+def test_im_and_noise_and_kl_compose(tuned, weights):
+    losses = [IM, IM | {"neftune_alpha": 5.0}, IM | {"neftune_alpha": 5.0, "kl_weight": 1.0}]
+    ends = [weights(tuned(str(number), ROWS, loss=loss)) for number, loss in enumerate(losses)]
+    assert not same(ends[0], ends[1])
+    assert not same(ends[1], ends[2])
 
 
 def test_an_empty_output_can_be_learned_where_it_is_allowed(tuned):
-    rows, allowed = (
-        [{"prompt": "Hush.", "completion": ""}],
-        DATASET.model_copy(update={"allow_empty_output": True}),
-    )
-    report = labels(tuned("out", spec(), rows=rows, dataset=allowed))
+    rows = [{"prompt": "Hush.", "completion": ""}]
+    report = labels(tuned("out", rows, allow_empty_output=True))
     assert (report["supervised_tokens"], report["tokens"]["output"], report["tokens"]["end"]) == (1, 0, 1)
 
 
 def test_a_row_that_cannot_be_trained_on_is_named_and_nothing_is_written(tuned, tmp_path):
     with pytest.raises(UserError, match=r"rows\.jsonl, row 2, turn 2: the output is empty"):
-        tuned("out", spec(), rows=[ROWS[0], {"prompt": "Hush.", "completion": ""}])
+        tuned("out", [ROWS[0], {"prompt": "Hush.", "completion": ""}])
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_conversation_longer_than_the_model_is_named_with_the_remedy(tuned):
+    rows = [ROWS[0], {"prompt": "Hi! " * 200, "completion": "Ho."}]
+    with pytest.raises(
+        UserError,
+        match=r"rows.jsonl, row 2: \d+ tokens, but the model has 256 positions; train.max_tokens=256",
+    ):
+        tuned("out", rows, max_tokens=2048)

@@ -1,0 +1,102 @@
+"""Two processes that train one model, by gloo on this machine: the same losses and weights as one process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from im_bench.config import Lora, UserError
+
+pytestmark = pytest.mark.slow
+
+ROWS = [{"prompt": f"What is {n} + 1?", "completion": f"{n + 1}." * (1 + n % 4)} for n in range(22)]
+# Everything that could tell processes apart: uneven micro-batches, noise of each example, a second model.
+ALL = {"prompt_weight": 0.5, "average": "token", "neftune_alpha": 5.0, "kl_weight": 0.1}
+OPTIONS = {"epochs": 2, "global_batch": 8, "save_epochs": True}
+
+
+def losses_and_weights(tuned, weights, name, **options):
+    events = []
+    out = tuned(name, ROWS, follow=events.append, **OPTIONS | options)
+    return [event["loss"] for event in events], weights(out), out
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_have_the_loss_curve_of_one(tuned, weights, parallel):
+    one, single, _ = losses_and_weights(tuned, weights, "one", loss=ALL)
+    two = {"processes": 2, "parallel": parallel, "threads": 1, "micro_batch_tokens": 128}
+    curve, shared, out = losses_and_weights(tuned, weights, "two", loss=ALL, runtime=two)
+    assert curve == pytest.approx(one, rel=1e-6)
+    for name in single:
+        torch.testing.assert_close(shared[name], single[name], rtol=1e-4, atol=1e-5)
+    assert (out / "epochs" / "1" / "tokenizer.json").is_file()
+    assert not list(out.glob("worker.*")), "what the processes wrote to each other is gone"
+
+
+def test_sharded_low_rank_updates_are_saved_whole(tuned, weights):
+    lora = Lora(rank=4, alpha=8, dropout=0.0)
+    one, single, _ = losses_and_weights(tuned, weights, "one", lora=lora)
+    two = {"processes": 2, "parallel": "fsdp", "threads": 1}
+    curve, shared, _ = losses_and_weights(tuned, weights, "two", lora=lora, runtime=two)
+    assert curve == pytest.approx(one, rel=1e-6)
+    for name in single:
+        torch.testing.assert_close(shared[name], single[name], rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_go_on_from_where_they_were_cut_off(tuned, weights, tmp_path):
+    two = {"processes": 2, "parallel": "fsdp", "threads": 1}
+    _, whole, _ = losses_and_weights(tuned, weights, "whole", runtime=two)
+
+    def interrupt(values):
+        if values["step"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned("cut", ROWS, follow=interrupt, runtime=two, **OPTIONS)
+    steps = []
+    out = tuned("cut", ROWS, follow=lambda values: steps.append(values["step"]), runtime=two, **OPTIONS)
+    assert steps[0] > 1 and steps[-1] == 6
+    resumed = weights(out)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_what_a_worker_finds_wrong_is_the_user_s_to_read(tuned):
+    with pytest.raises(UserError, match="positions; train.max_tokens=256 cuts what is longer"):
+        tuned(
+            "out", [{"prompt": "Hi! " * 200, "completion": "Ho."}], max_tokens=2048, runtime={"processes": 2}
+        )
+
+
+def test_a_worker_that_dies_is_told_with_the_file_of_its_output(tuned, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "not a number of threads")
+    monkeypatch.setenv("PYTHONHASHSEED", "no seed either")
+    with pytest.raises(RuntimeError, match=r"a training process failed \(.*its output is in .*worker\.log"):
+        tuned("out", ROWS, runtime={"processes": 2})
+
+
+def test_a_process_ends_with_its_parent_however_that_ends(tmp_path):
+    child = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time; from im_bench.training.processes import end_with_parent;"
+        "p = subprocess.Popen(['sleep', '60'], preexec_fn=end_with_parent);"
+        f"open({str(child)!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    while not child.is_file() or not child.read_text():
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{child.read_text()}") or "Z" in _state(child.read_text()):
+            return
+        time.sleep(0.05)
+    pytest.fail("the child outlived its parent")
+
+
+def _state(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
