@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -19,6 +20,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from im_bench.config import Runtime, UserError
+from im_bench.data.templates import turn_end, with_template
 
 disable_progress_bar()
 set_verbosity_error()
@@ -46,9 +48,30 @@ def load_tokenizer(place: str | Path, revision: str | None = None) -> PreTrained
     return tokenizer
 
 
+def templated_tokenizer(
+    place: str | Path, revision: str | None, chat_template: str
+) -> PreTrainedTokenizerFast:
+    """An untrained model's tokenizer, with the chat template of that name."""
+    return with_template(load_tokenizer(place, revision), chat_template, str(place))
+
+
 def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | str) -> PreTrainedModel:
-    """The model on the CPU, in `dtype` (`auto`: as it was saved)."""
-    return _loaded(AutoModelForCausalLM, checkpoint.weights, checkpoint.revision, dtype=dtype)
+    """The model on the CPU, in `dtype` (`auto`: as it was saved), with a row for every token of its tokenizer."""
+    model = _loaded(AutoModelForCausalLM, checkpoint.weights, checkpoint.revision, dtype=dtype)
+    spelled = Tokenizer.from_file(str(checkpoint.tokenizer / "tokenizer.json"))
+    _make_room(model, spelled.get_vocab_size(with_added_tokens=True))
+    return model
+
+
+def _make_room(model: PreTrainedModel, tokens: int) -> None:
+    """Give tokens that a template added the mean of the embeddings that are there."""
+    known = model.get_input_embeddings().weight.shape[0]
+    if tokens <= known:
+        return
+    model.resize_token_embeddings(tokens, mean_resizing=False)
+    with torch.no_grad():
+        for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
+            embedding.weight[known:] = embedding.weight[:known].float().mean(dim=0).to(embedding.weight.dtype)
 
 
 def place(model: PreTrainedModel, runtime: Runtime) -> None:
@@ -79,10 +102,19 @@ def save(out: Path, model: PreTrainedModel | None, tokenizer: PreTrainedTokenize
     tokenizer.save_pretrained(out)
     generation = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=_ends(tokenizer),
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
     )
     if model is not None:
         model.generation_config = generation
         model.save_pretrained(out)
     generation.save_pretrained(out)
+
+
+def _ends(tokenizer: PreTrainedTokenizerFast) -> int | list[int]:
+    """The end token, and beside it the one with which the template ends turns."""
+    end = tokenizer.eos_token_id
+    if tokenizer.chat_template is None:
+        return end
+    turn = tokenizer.encode(turn_end(tokenizer), add_special_tokens=False)[-1]
+    return end if turn == end else [end, turn]

@@ -31,6 +31,13 @@ class LossIdentity(Frozen):
     output_weight: float
     template_weight: float
     average: str
+    labels: str = "parts"
+    turns: str = "all"
+    prompt_min_tokens: int = 0
+    prompt_min_ratio: float = 0.0
+    neftune_alpha: float = 0.0
+    kl_weight: float = 0.0
+    kl: Literal["full", "target"] = "full"
 
 
 class TrainIdentity(Frozen):

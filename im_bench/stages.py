@@ -55,13 +55,8 @@ def prepare_base(out: Path, *, run: c.Run) -> None:
     """
     from im_bench import checkpoint
 
-    tokenizer = checkpoint.load_tokenizer(_place(run.model), run.model.revision)
-    if run.model.chat_template != "own":
-        tokenizer.chat_template = template_text(run.model.chat_template)
-    elif tokenizer.chat_template is None:
-        raise c.UserError(
-            f"model.chat_template=own: {_place(run.model)} has no chat template; use model.chat_template=tulu"
-        )
+    model = run.model
+    tokenizer = checkpoint.templated_tokenizer(_place(model), model.revision, model.chat_template)
     checkpoint.save(out, None, tokenizer)
 
 

@@ -1,19 +1,32 @@
-"""Text to token ids, and the part of each token."""
+"""Text to token ids, and the part of each token.
+
+Control tokens (an end of turn, a BOS) are those that the template writes. The same strings within a content are
+text: they are encoded by a twin of the tokenizer that knows its control tokens by other names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from im_bench.config import UserError
-from im_bench.data.conversations import Conversation
-from im_bench.data.templates import Part, spans
+from im_bench.data.conversations import Conversation, Turn
+from im_bench.data.templates import Part, Span, control_tokens, spans
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+BATCH = 1024
+"""Conversations that are encoded at once, on all cores."""
+# Of the last private plane, so in no text of a dataset.
+ALIAS = "\U0010fff0{}\U0010fff1"
 
 
 class Encoded(NamedTuple):
@@ -39,6 +52,20 @@ class Encoding(NamedTuple):
     """Rows whose output was cut off whole by `max_tokens`, so that IT has nothing to learn from them."""
 
 
+class Twin(NamedTuple):
+    """A tokenizer whose control tokens have other names, so that text never spells one."""
+
+    tokenizer: Tokenizer
+    controls: re.Pattern[str]
+    """Any control token, by its own name."""
+    ids: NDArray[np.int64]
+    """From the twin's ids to the tokenizer's."""
+    is_control: NDArray[np.bool_]
+    """By the tokenizer's ids."""
+    leading: tuple[int, ...]
+    """What the tokenizer puts before every text: a BOS, where it has that habit."""
+
+
 def encode(
     tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], *, max_tokens: int, where: str
 ) -> Encoding:
@@ -52,41 +79,117 @@ def encode(
         UserError: naming `where` and the row, when the template cannot be aligned; or when nothing is left.
     """
     kept, dropped = [], []
-    for conversation in conversations:
-        try:
-            encoded = _encode(tokenizer, conversation, max_tokens)
-        except UserError as error:
-            raise UserError(f"{where}, row {conversation.row + 1}: {error}") from None
-        if (encoded.parts_t >= Part.OUTPUT).any():
-            kept.append(encoded)
-        else:
-            dropped.append(conversation.row)
+    for start in range(0, len(conversations), BATCH):
+        for encoded in _encode(tokenizer, conversations[start : start + BATCH], max_tokens, where):
+            if (encoded.parts_t >= Part.OUTPUT).any():
+                kept.append(encoded)
+            else:
+                dropped.append(encoded.row)
     if not kept:
         raise UserError(f"{where}: train.max_tokens={max_tokens} cuts off the output of every conversation")
     return Encoding(kept, dropped)
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, max_tokens: int) -> Encoded:
-    cut = spans(tokenizer, conversation.turns)
-    text = "".join(span.text for span in cut)
-    # A template that writes the BOS itself gets no second one; the harness generates by the same rule.
-    has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-    tokens = tokenizer(text, add_special_tokens=not has_bos, return_offsets_mapping=True)
-    ids = np.array(tokens["input_ids"], dtype=np.int64)
-    starts_t, stops_t = np.array(tokens["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
-    stops_s = np.cumsum([len(span.text) for span in cut])
-    # Parts rise with what is trained later, so that of a straddling token is the greatest.
-    parts_of_characters = np.repeat([span.part for span in cut], [len(span.text) for span in cut])
-    parts = [
-        max(parts_of_characters[start:stop], default=Part.TEMPLATE)
-        for start, stop in zip(starts_t, stops_t, strict=True)
-    ]
-    turns = np.searchsorted(stops_s, starts_t, side="right") * 0
-    return Encoded(
-        conversation.row,
-        ids[:max_tokens],
-        np.array(parts, dtype=np.int8)[:max_tokens],
-        turns.astype(np.int16)[:max_tokens],
-        np.zeros(len(ids), dtype=np.bool_)[:max_tokens],
-        truncated=len(ids) > max_tokens,
-    )
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> list[int]:
+    """What a model is given to answer these turns: how the encoding of the answered conversation begins."""
+    twin = _twin(tokenizer)
+    cut = spans(tokenizer, turns, prompt=True)
+    ids = twin.ids[twin.tokenizer.encode(_text(cut, twin), add_special_tokens=False).ids]
+    return [*_leading(tokenizer, cut, twin), *ids.tolist()]
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], max_tokens: int, where: str
+) -> Iterator[Encoded]:
+    twin = _twin(tokenizer)
+    cuts = [_spans(tokenizer, conversation, where) for conversation in conversations]
+    texts = [_text(cut, twin) for cut in cuts]
+    encodings = twin.tokenizer.encode_batch(texts, add_special_tokens=False)
+    for conversation, cut, encoding in zip(conversations, cuts, encodings, strict=True):
+        leading = _leading(tokenizer, cut, twin)
+        ids_t = np.concatenate([leading, twin.ids[encoding.ids]]).astype(np.int64)
+        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        # What the tokenizer puts before the text has no characters of its own.
+        starts_t, stops_t = np.concatenate([np.zeros((len(leading), 2), dtype=np.int64), offsets]).T
+        spans_t = _spans_of_tokens(cut, twin, starts_t, stops_t)
+        parts_t = np.array([span.part for span in cut], dtype=np.int8)[spans_t]
+        parts_t[: len(leading)] = Part.TEMPLATE
+        if (twin.is_control[ids_t] & (parts_t != Part.TEMPLATE) & (parts_t != Part.END)).any():
+            raise UserError(
+                f"{where}, row {conversation.row + 1}: a control token of the tokenizer cannot be kept apart "
+                "from the same characters in a content; remove them from the row"
+            )
+        yield Encoded(
+            conversation.row,
+            ids_t[:max_tokens],
+            parts_t[:max_tokens],
+            np.array([span.turn for span in cut], dtype=np.int16)[spans_t][:max_tokens],
+            np.array([span.stray for span in cut], dtype=np.bool_)[spans_t][:max_tokens],
+            truncated=len(ids_t) > max_tokens,
+        )
+
+
+def _spans(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, where: str) -> list[Span]:
+    try:
+        return spans(tokenizer, conversation.turns)
+    except UserError as error:
+        raise UserError(f"{where}, row {conversation.row + 1}: {error}") from None
+
+
+def _spans_of_tokens(
+    cut: Sequence[Span], twin: Twin, starts_t: NDArray[np.int64], stops_t: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Index in `cut` of the span each token belongs to: of those its characters are in, the last-trained."""
+    stops_s = np.cumsum([len(_spelled(span, twin)) for span in cut])
+    first_t = np.searchsorted(stops_s, starts_t, side="right")
+    last_t = np.searchsorted(stops_s, np.maximum(stops_t - 1, starts_t), side="right")
+    # A token without characters at the text's very end belongs to what ends there.
+    spans_t = np.minimum(first_t, len(cut) - 1)
+    for token in np.flatnonzero(first_t < last_t):
+        touched = range(first_t[token], min(last_t[token], len(cut) - 1) + 1)
+        spans_t[token] = max(
+            touched, key=lambda index: (bool(cut[index].text) * (cut[index].part + 1), index)
+        )
+    return spans_t
+
+
+def _text(cut: Sequence[Span], twin: Twin) -> str:
+    return "".join(_spelled(span, twin) for span in cut)
+
+
+def _spelled(span: Span, twin: Twin) -> str:
+    """A span in the twin's spelling: its own control tokens renamed, a content as it is."""
+    if span.part not in (Part.TEMPLATE, Part.END):
+        return span.text
+    return twin.controls.sub(lambda found: ALIAS.format(found[0]), span.text)
+
+
+def _leading(tokenizer: PreTrainedTokenizerFast, cut: Sequence[Span], twin: Twin) -> tuple[int, ...]:
+    """What comes before the text; a template that writes the BOS itself gets no second one."""
+    written = bool(twin.leading) and cut[0].text.startswith(tokenizer.convert_ids_to_tokens(twin.leading[0]))
+    return () if written else twin.leading
+
+
+@lru_cache(maxsize=8)
+def _twin(tokenizer: PreTrainedTokenizerFast) -> Twin:
+    controls = control_tokens(tokenizer)
+    spelled = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in spelled["added_tokens"]:
+        if token["content"] in controls:
+            token["content"] = ALIAS.format(token["content"])
+    twin = Tokenizer.from_str(json.dumps(spelled))
+    twin.no_truncation()
+    twin.no_padding()
+    ids = np.arange(twin.get_vocab_size() + len(controls))
+    is_control = np.zeros(len(ids), dtype=np.bool_)
+    for control in controls:
+        true, renamed = tokenizer.convert_tokens_to_ids(control), twin.token_to_id(ALIAS.format(control))
+        if renamed is not None:
+            ids[renamed] = true
+            is_control[true] = True
+    leading = []
+    for id in tokenizer("a")["input_ids"]:
+        if not is_control[id]:
+            break
+        leading.append(id)
+    return Twin(twin, re.compile("|".join(map(re.escape, controls))), ids, is_control, tuple(leading))

@@ -44,10 +44,48 @@ PART_OF_ROLE: dict[Role, Part] = {"system": Part.SYSTEM, "user": Part.INSTRUCTIO
 class Span(NamedTuple):
     text: str
     part: Part
+    turn: int
+    """Index of the turn it belongs to: a role marker to the one it introduces, what closes a turn to that one."""
+    stray: bool = False
+    """Whether the published code's IT leaves this part of the template in its loss."""
+
+
+CONTROLS = {
+    "chatml": ("<|im_start|>", "<|im_end|>"),
+    "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+}
+"""The control tokens of our templates besides the tokenizer's own end token."""
+
+
+def with_template(tokenizer: PreTrainedTokenizerFast, name: str, where: str) -> PreTrainedTokenizerFast:
+    """The tokenizer with the chat template of that name, and with the control tokens which that needs.
+
+    Args:
+        where: the tokenizer's place, for messages.
+
+    Raises:
+        UserError: when `own` is asked for and there is none, or the name is unknown.
+    """
+    if name != "own":
+        tokenizer.chat_template = template_text(name)
+        missing = [token for token in CONTROLS.get(name, ()) if token not in tokenizer.get_vocab()]
+        tokenizer.add_tokens(missing, special_tokens=True)
+    elif tokenizer.chat_template is None:
+        raise UserError(
+            f"model.chat_template=own: {where} has no chat template; use model.chat_template=tulu"
+        )
+    _skeleton.cache_clear()
+    return tokenizer
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The strings that are control tokens where the template writes them, the longest first."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted(added | set(tokenizer.all_special_tokens), key=len, reverse=True)
 
 
 def template_text(name: str) -> str:
-    """The Jinja text of `tulu`, or of a file.
+    """The Jinja text of `tulu`, `chatml`, `llama3` or `zephyr`, or of a file.
 
     Raises:
         UserError: when `name` is neither a template of ours nor a file.
@@ -81,16 +119,19 @@ def render(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], *, prompt:
         ) from error
 
 
-def spans(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> list[Span]:
+def spans(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], *, prompt: bool = False) -> list[Span]:
     """The rendering of a conversation, cut into parts; the texts concatenate to `render`'s.
+
+    Args:
+        prompt: render up to where the assistant's next turn begins.
 
     Raises:
         UserError: when a content does not stand in the rendering as it is, once and in order, or when
             an assistant turn is not followed by a token that ends it.
     """
-    pieces = _skeleton(tokenizer, tuple(turn.role for turn in turns))
+    pieces = _skeleton(tokenizer, tuple(turn.role for turn in turns), prompt)
     cut = list(_interleave(tokenizer, pieces, turns))
-    if "".join(span.text for span in cut) != render(tokenizer, turns):
+    if "".join(span.text for span in cut) != render(tokenizer, turns, prompt=prompt):
         raise UserError(
             "model.chat_template: the template changes the content of a turn, so parts cannot be aligned"
         )
@@ -103,14 +144,15 @@ def turn_end(tokenizer: PreTrainedTokenizerFast) -> str:
     Raises:
         UserError: when no control token ends it.
     """
-    return _end(tokenizer, _skeleton(tokenizer, ("user", "assistant"))[-1])
+    return _end(tokenizer, _skeleton(tokenizer, ("user", "assistant"), False)[-1])
 
 
 @lru_cache(maxsize=1024)
-def _skeleton(tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...]) -> tuple[str, ...]:
+def _skeleton(tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...], prompt: bool) -> tuple[str, ...]:
     """The template's own text before, between and after the contents of turns with these roles."""
     marks = [f"{OPEN}{number}{CLOSE}" for number in range(len(roles))]
-    rest = render(tokenizer, [Turn(role, mark) for role, mark in zip(roles, marks, strict=True)])
+    turns = [Turn(role, mark) for role, mark in zip(roles, marks, strict=True)]
+    rest = render(tokenizer, turns, prompt=prompt)
     pieces = []
     for mark in marks:
         before, found, rest = rest.partition(mark)
@@ -125,19 +167,39 @@ def _skeleton(tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...]) -> tu
 def _interleave(
     tokenizer: PreTrainedTokenizerFast, pieces: Sequence[str], turns: Sequence[Turn]
 ) -> Iterator[Span]:
-    yield Span(pieces[0], Part.TEMPLATE)
-    for turn, piece in zip(turns, pieces[1:], strict=True):
-        yield Span(turn.content, PART_OF_ROLE[turn.role])
+    """Spans in order; `pieces` has the template's text before each turn, and after the last."""
+    before = pieces[0]
+    for number, turn in enumerate(turns):
+        yield from _introduction(before, turns, number)
+        yield Span(turn.content, PART_OF_ROLE[turn.role], number)
+        before = pieces[number + 1]
         if turn.role == "assistant":
-            end = _end(tokenizer, piece)
-            yield Span(end, Part.END)
-            piece = piece.removeprefix(end)
-        yield Span(piece, Part.TEMPLATE)
+            end = _end(tokenizer, before)
+            yield Span(end, Part.END, number)
+            before = before.removeprefix(end)
+    yield Span(before, Part.TEMPLATE, len(turns) - 1)
+
+
+def _introduction(text: str, turns: Sequence[Turn], number: int) -> Iterator[Span]:
+    """The template's text before a turn.
+
+    Of it the published code's IT (finetune.py, encode_with_messages_format) leaves in its loss the newline that
+    closes an output, and the role marker of an assistant that answers nobody.
+    """
+    follows_output = number > 0 and turns[number - 1].role == "assistant"
+    answers_nobody = turns[number].role == "assistant" and (number == 0 or follows_output)
+    if answers_nobody:
+        yield Span(text, Part.TEMPLATE, number, stray=True)
+    elif follows_output:
+        yield Span(text[:1], Part.TEMPLATE, number - 1, stray=True)
+        yield Span(text[1:], Part.TEMPLATE, number)
+    else:
+        yield Span(text, Part.TEMPLATE, number)
 
 
 def _end(tokenizer: PreTrainedTokenizerFast, piece: str) -> str:
     """The template's text after an output, up to and with the control token that ends the turn."""
-    ends = [piece.find(token) + len(token) for token in tokenizer.all_special_tokens if token in piece]
+    ends = [piece.find(token) + len(token) for token in control_tokens(tokenizer) if token in piece]
     if not ends:
         raise UserError(
             "model.chat_template: no end token follows an assistant turn, so the model would never stop"

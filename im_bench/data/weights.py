@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from im_bench.data.encoding import Encoded
+from im_bench.data.released import Markers, unmarked
 from im_bench.data.templates import Part
 from im_bench.identity import LossIdentity
+
+PROMPT = (Part.SYSTEM, Part.INSTRUCTION)
 
 
 class Example(NamedTuple):
@@ -22,12 +25,41 @@ class Example(NamedTuple):
     """Tokens of output and end among the targets."""
 
 
-def weigh(encoded: Encoded, loss: LossIdentity) -> Example:
-    """Give each token the weight of its part."""
-    weights = np.zeros(len(Part), dtype=np.float32)
-    weights[Part.TEMPLATE] = loss.template_weight
-    weights[[Part.SYSTEM, Part.INSTRUCTION]] = loss.prompt_weight
-    weights[[Part.OUTPUT, Part.END]] = loss.output_weight
-    weights_t = weights[encoded.parts_t]
+def weigh(encoded: Encoded, loss: LossIdentity, markers: Markers = ()) -> Example:
+    """Give each token its weight in the loss.
+
+    Args:
+        markers: of `im_bench.data.released`, for `labels: released_im`.
+    """
+    match loss.labels:
+        case "parts":
+            weights_t = _by_part(encoded, loss)
+        case "released_it":
+            weights_t = ((encoded.parts_t >= Part.OUTPUT) | encoded.strays_t).astype(np.float32)
+        case "released_im":
+            weights_t = unmarked(encoded.ids_t, markers).astype(np.float32)
+        case _:
+            raise AssertionError(loss.labels)
     weights_t[0] = 0.0
     return Example(encoded.ids_t, weights_t, outputs=int((encoded.parts_t[1:] >= Part.OUTPUT).sum()))
+
+
+def prompt_counts(encoded: Encoded, loss: LossIdentity) -> bool:
+    """Whether a conversation's prompt is long enough to carry loss: system and instruction, in tokens, and for each
+    token of output without its end.
+    """
+    prompt = int(np.isin(encoded.parts_t, PROMPT).sum())
+    output = int((encoded.parts_t == Part.OUTPUT).sum())
+    return prompt >= loss.prompt_min_tokens and prompt >= loss.prompt_min_ratio * output
+
+
+def _by_part(encoded: Encoded, loss: LossIdentity) -> NDArray[np.float32]:
+    weights = np.zeros(len(Part), dtype=np.float32)
+    weights[Part.TEMPLATE] = loss.template_weight
+    weights[list(PROMPT)] = loss.prompt_weight if prompt_counts(encoded, loss) else 0.0
+    weights[[Part.OUTPUT, Part.END]] = loss.output_weight
+    weights_t = weights[encoded.parts_t]
+    if loss.turns == "last":
+        outputs_t = encoded.parts_t >= Part.OUTPUT
+        weights_t[outputs_t & (encoded.turns_t < encoded.turns_t[outputs_t].max())] = 0.0
+    return weights_t

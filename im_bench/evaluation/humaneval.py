@@ -148,7 +148,7 @@ def _sample(
             draws = list(_draws(chunk, temperature, spec))
             if all(draw in done for draw in draws):
                 continue
-            prompts = {problem.task_id: problem.prompt for problem in chunk}
+            prompts = {problem.task_id: engine.text_prompt(problem.prompt) for problem in chunk}
             texts = engine.generate(
                 [prompts[draw.task_id] for draw in draws],
                 max_new_tokens=spec.max_new_tokens,

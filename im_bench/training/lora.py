@@ -23,7 +23,9 @@ def with_lora(model: PreTrainedModel, lora: Lora | None) -> PreTrainedModel:
     )
     with warnings.catch_warnings():
         # peft asks transformers by a name that has a newer one.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+        )
         return get_peft_model(model, config)  # type: ignore[return-value]  # it hands every call on to the model
 
 

@@ -1,0 +1,84 @@
+"""The label report: what of a dataset is trained on, and which tokens carry loss."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from im_bench.config import UserError
+from im_bench.data.encoding import Encoding
+from im_bench.data.templates import Part
+from im_bench.data.weights import Example
+
+
+def label_report(encoding: Encoding, examples: Sequence[Example], *, where: str) -> dict[str, Any]:
+    """Counts of conversations and tokens, as JSON keeps them.
+
+    `instruction_output_ratio` is in tokens: instruction and system over output, of all conversations.
+    `ends_outside` counts ends of turn that carry no loss, `truncated` of them cut off with their conversation's tail.
+
+    Args:
+        examples: of `encoding.kept`, in order.
+        where: the file, for messages.
+
+    Raises:
+        UserError: naming the row of a conversation that is whole and has nothing to learn from; or when no end of a
+            turn carries loss, so that the model would never stop.
+    """
+    tokens: Counter[int] = Counter()
+    supervised: Counter[int] = Counter()
+    for encoded, example in zip(encoding.kept, examples, strict=True):
+        carries_t = example.weights_t > 0
+        if not carries_t.any():
+            raise UserError(
+                f"{where}, row {encoded.row + 1}: no token carries loss, so nothing can be learned"
+            )
+        tokens.update(encoded.parts_t.tolist())
+        supervised.update(encoded.parts_t[carries_t].tolist())
+    truncated = [encoded.row for encoded in encoding.kept if encoded.truncated]
+    if not supervised[Part.END]:
+        row = encoding.kept[0].row + 1
+        raise UserError(
+            f"{where}, row {row} and every other: no end of an output carries loss, so the model would never stop; "
+            "raise train.max_tokens, which cuts off what is longer"
+        )
+    return {
+        "conversations": len(encoding.kept) + len(encoding.dropped),
+        "kept": len(encoding.kept),
+        "truncated": len(truncated),
+        "truncated_rows": truncated,
+        "dropped_rows": encoding.dropped,
+        "tokens": {part.name.lower(): tokens[part] for part in Part},
+        "supervised": {part.name.lower(): supervised[part] for part in Part},
+        "supervised_tokens": sum(supervised.values()),
+        "weight": float(sum(example.weights_t.sum(dtype=np.float64) for example in examples)),
+        "ends_outside": _ends_cut(encoding) + tokens[Part.END] - supervised[Part.END],
+        "instruction_output_ratio": (tokens[Part.INSTRUCTION] + tokens[Part.SYSTEM])
+        / max(1, tokens[Part.OUTPUT]),
+    }
+
+
+def describe(report: dict[str, Any]) -> str:
+    """The label report for a person, a few lines."""
+    whole, carrying = sum(report["tokens"].values()), report["supervised_tokens"]
+    lines = [
+        f"labels: {report['kept']} of {report['conversations']} conversations "
+        f"({report['truncated']} truncated, {len(report['dropped_rows'])} dropped as no output fits), "
+        f"instruction/output {report['instruction_output_ratio']:.2f}",
+        f"  {carrying} of {whole} tokens are supervised ({carrying / whole:.1%}), "
+        f"{report['ends_outside']} ends of turn are not",
+    ]
+    lines += [
+        f"  {part:<12}{report['supervised'][part]:>10} of {count}"
+        for part, count in report["tokens"].items()
+        if count
+    ]
+    return "\n".join(lines)
+
+
+def _ends_cut(encoding: Encoding) -> int:
+    """Truncated conversations whose last turn that is left is an output, and has lost its end."""
+    return sum(encoded.truncated and encoded.parts_t[-1] == Part.OUTPUT for encoded in encoding.kept)
