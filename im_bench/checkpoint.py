@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -65,13 +66,18 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | str) -> PreTraine
 
 def _make_room(model: PreTrainedModel, tokens: int) -> None:
     """Give tokens that a template added the mean of the embeddings that are there."""
-    known = model.get_input_embeddings().weight.shape[0]
+    known = len(_rows(model.get_input_embeddings()))
     if tokens <= known:
         return
     model.resize_token_embeddings(tokens, mean_resizing=False)
     with torch.no_grad():
         for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
-            embedding.weight[known:] = embedding.weight[:known].float().mean(dim=0).to(embedding.weight.dtype)
+            rows_vd = _rows(embedding)
+            rows_vd[known:] = rows_vd[:known].float().mean(dim=0).to(rows_vd.dtype)
+
+
+def _rows(embedding: nn.Module) -> Tensor:
+    return embedding.get_parameter("weight")
 
 
 def place(model: PreTrainedModel, runtime: Runtime) -> None:

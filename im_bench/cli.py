@@ -15,7 +15,15 @@ from pathlib import Path
 import rich
 
 from im_bench.assets import offline_unless_reachable
-from im_bench.composing import CONF, compose_run, report_settings, sweep_file, sweep_name, sweep_runs
+from im_bench.composing import (
+    CONF,
+    compose_run,
+    compose_training,
+    report_settings,
+    sweep_file,
+    sweep_name,
+    sweep_runs,
+)
 from im_bench.config import Report, Run, UserError
 from im_bench.progress import Progress
 
@@ -71,6 +79,29 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
+def mask(options: argparse.Namespace) -> int:
+    """The tokens of conversations by part and weight."""
+    from rich.console import Console
+
+    from im_bench import masking, stages
+
+    training = compose_training(options.overrides)
+    if training.model.source == "hub":
+        offline_unless_reachable()
+    tokenizer = stages.tokenizer(training)
+    found = masking.masked(training, tokenizer, options.rows)
+    if options.json:
+        for each in found:
+            print(json.dumps(each.as_json()))
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    colour = console.color_system is not None and not console.no_color
+    console.print(masking.legend(training.loss.name, colour=colour))
+    for each in found:
+        console.print(masking.shown(each, tokenizer, colour=colour))
+    return 0
+
+
 def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespace) -> int:
     from im_bench.pipeline import grid_name, plan_sweep
     from im_bench.sweep import run_sweep
@@ -112,7 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     overrides = "Hydra overrides, e.g. loss=im seed=1"
     every = argparse.ArgumentParser(add_help=False)
-    every.add_argument("--json", action="store_true", help="print the scores as JSON instead of the table")
+    every.add_argument(
+        "--json", action="store_true", help="print JSON for a script instead of what is for a person"
+    )
     every.add_argument("--debug", action="store_true", help="show the traceback of an error")
     one = commands.add_parser(
         "run", parents=[every], help="one cell, e.g. im-bench run model=llama2_7b dataset=lima loss=im"
@@ -130,10 +163,33 @@ def _parser() -> argparse.ArgumentParser:
         many.add_argument("name", metavar="NAME", help="a file of sweeps/, or the path of one of your own")
         many.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
         many.set_defaults(command=command)
+    seen = commands.add_parser(
+        "mask", parents=[every], help="the tokens of conversations, coloured by part and weight"
+    )
+    seen.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
+    seen.add_argument(
+        "--rows", type=_numbers, metavar="0,5,7", help="rows of the dataset, from 0; the first three else"
+    )
+    seen.set_defaults(command=mask)
     return parser
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no row numbers; e.g. --rows 0,5,7") from None
 
 
 def _intermixed(arguments: list[str]) -> list[str]:
     """Options may stand anywhere: the command first, then options, then its name and overrides."""
-    options = [word for word in arguments[1:] if word.startswith("-")]
-    return [*arguments[:1], *options, *(word for word in arguments[1:] if not word.startswith("-"))]
+    options, others = [], []
+    rest = iter(arguments[1:])
+    for word in rest:
+        if not word.startswith("-"):
+            others.append(word)
+            continue
+        options.append(word)
+        if word == "--rows":
+            options += [next(rest, "")]
+    return [*arguments[:1], *options, *others]

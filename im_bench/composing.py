@@ -18,7 +18,17 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 
-from im_bench.config import Paths, Report, Run, UserError, load_yaml, report_values, validated
+from im_bench.config import (
+    Paths,
+    Report,
+    Run,
+    Training,
+    UserError,
+    load_yaml,
+    report_values,
+    training_values,
+    validated,
+)
 
 PACKAGE = Path(__file__).parent
 # In an installed wheel the two folders are in the package; in a clone they are beside it.
@@ -33,6 +43,11 @@ def compose_run(name: str, folder: Path, overrides: Sequence[str]) -> Run:
         UserError: an unknown group option or key (with the nearest one), or a value out of its range.
     """
     return validated(_compose(name, folder, overrides))
+
+
+def compose_training(overrides: Sequence[str]) -> Training:
+    """What of one cell decides its training; nothing else of its config need be said."""
+    return training_values(_compose("config", CONF, overrides))
 
 
 def sweep_runs(name: str, folder: Path, overrides: Sequence[str]) -> list[Run]:

@@ -7,7 +7,7 @@ attributes only. Values live in YAML, shapes live here; what of them enters a ke
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -20,6 +20,9 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 """It becomes part of a folder's name."""
+
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 class UserError(ValueError):
@@ -199,7 +202,7 @@ class Lora(Frozen):
     """Low-rank updates instead of all weights."""
 
     rank: Count
-    alpha: Positive
+    alpha: Count
     """The updates are scaled by alpha / rank."""
     dropout: Fraction
 
@@ -345,24 +348,17 @@ class Report(Frozen):
     reading: Literal["corrected", "published"]
 
 
-class Run(Frozen):
-    """One cell as composed: what to compute, and where."""
+class Training(Frozen):
+    """What of a cell a training depends on."""
 
     model: Model
     dataset: Dataset
     subset: Subset
     loss: Loss
     train: Train
-    benchmark: dict[str, Benchmark]
-    judge: Judge
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     """numpy's generator, which transformers seeds too, takes no other."""
-    limit: Count | None
-    """At most so many items of every task; null is all."""
-    runtime: Runtime
-    tracker: Tracker
     paths: Paths
-    report: Report
 
     @model_validator(mode="after")
     def published_labels_need_the_published_template(self) -> Self:
@@ -372,6 +368,18 @@ class Run(Frozen):
                 "use model.chat_template=tulu"
             )
         return self
+
+
+class Run(Training):
+    """One cell as composed: what to compute, and where."""
+
+    benchmark: dict[str, Benchmark]
+    judge: Judge
+    limit: Count | None
+    """At most so many items of every task; null is all."""
+    runtime: Runtime
+    tracker: Tracker
+    report: Report
 
     @model_validator(mode="after")
     def something_is_measured(self) -> Self:
@@ -388,6 +396,15 @@ def validated(cfg: DictConfig) -> Run:
     Raises:
         UserError: naming every key that is missing, unknown or out of its range.
     """
+    return _validated(cfg, Run)
+
+
+def training_values(cfg: DictConfig) -> Training:
+    """What a training needs of a composed config; what else is missing or wrong does not matter."""
+    return _validated(OmegaConf.masked_copy(cfg, list(Training.model_fields)), Training)
+
+
+def _validated(cfg: DictConfig, shape: type[Shape]) -> Shape:
     try:
         # Unresolved first: a missing value is then named itself, not a key that refers to it.
         OmegaConf.to_container(cfg, throw_on_missing=True)
@@ -397,7 +414,7 @@ def validated(cfg: DictConfig) -> Run:
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
     try:
-        return Run.model_validate(values)
+        return shape.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(_sentence(problem) for problem in error.errors())) from None
 

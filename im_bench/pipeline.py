@@ -109,7 +109,7 @@ def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
         dataset_sha256=file_sha256(file),
         dataset_format=file_format(file, run.dataset.format),
         subset=run.subset,
-        loss=LossIdentity(**run.loss.model_dump(exclude={"name"})),
+        loss=loss_identity(run.loss),
         train=run.train,
         seed=run.seed,
     )
@@ -117,6 +117,11 @@ def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
     label = "-".join([run.model.name, run.dataset.name, subset, run.loss.name, f"seed{run.seed}"])
     train = partial(stages.train, run=run, identity=identity, file=file, wires=wires)
     return Step("train", identity, train, needs=(base,), label=label, version=2)
+
+
+def loss_identity(loss: c.Loss) -> LossIdentity:
+    """A loss without its name."""
+    return LossIdentity(**loss.model_dump(exclude={"name"}))
 
 
 def _benchmark_step(run: c.Run, name: str, checkpoint: Step) -> Step:

@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 
 from im_bench.assets import dataset_file, find_asset
-from im_bench.config import Run
+from im_bench.config import Run, Training
 
 TOY_SEED = 0
 
 
-def world(run: Run) -> Path:
+def world(run: Training) -> Path:
     """The folder of the toy world."""
     return _world((run.paths.results / "toy").resolve())
 
@@ -34,7 +34,7 @@ def asset(run: Run, name: str) -> Path:
     return find_asset(name, folder, run.paths.cache)
 
 
-def conversations(run: Run) -> Path:
+def conversations(run: Training) -> Path:
     """The file of the run's dataset."""
     if run.dataset.source == "toy":
         return world(run) / "sft" / f"{run.dataset.name}.jsonl"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from im_bench import config as c
 from im_bench import places
-from im_bench.data.templates import template_text
+from im_bench.data.templates import with_template
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.identity import TrainIdentity
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from im_bench.checkpoint import Checkpoint
     from im_bench.evaluation.engine import Engine
 
@@ -34,14 +36,13 @@ class Wires:
 
 def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
     """Pretrain the toy model on the corpus of its world."""
-    from im_bench.toy.base import make_base
+    from im_bench.toy.base import make_base, read_pages
 
-    template = template_text(run.model.chat_template)
     make_base(
         out,
-        world=places.world(run),
+        tokenizer(run),
+        pages=read_pages(places.world(run)),
         seed=places.TOY_SEED,
-        chat_template=template,
         runtime=run.runtime,
         log=lambda values: wires.follow(values),
     )
@@ -53,11 +54,25 @@ def prepare_base(out: Path, *, run: c.Run) -> None:
     Raises:
         UserError: when the tokenizer cannot be had, or has no template of its own and should.
     """
-    from im_bench import checkpoint
+    from im_bench.checkpoint import save
+
+    save(out, None, tokenizer(run))
+
+
+def tokenizer(run: c.Training) -> PreTrainedTokenizerFast:
+    """The tokenizer of a run's base model, with the chat template; weights need not be there.
+
+    Raises:
+        UserError: when it cannot be had, or has no template of its own and should.
+    """
+    from im_bench.checkpoint import templated_tokenizer
 
     model = run.model
-    tokenizer = checkpoint.templated_tokenizer(_place(model), model.revision, model.chat_template)
-    checkpoint.save(out, None, tokenizer)
+    if model.source != "toy":
+        return templated_tokenizer(_place(model), model.revision, model.chat_template)
+    from im_bench.toy.base import make_tokenizer, read_pages
+
+    return with_template(make_tokenizer(read_pages(places.world(run))), model.chat_template, "model=toy")
 
 
 def train(out: Path, base: Path, *, run: c.Run, identity: TrainIdentity, file: Path, wires: Wires) -> None:

@@ -43,6 +43,11 @@ class Encoded(NamedTuple):
     """Template tokens that the published code's IT leaves in its loss, see `im_bench.data.released`."""
     truncated: bool
 
+    @property
+    def has_output(self) -> bool:
+        """Whether any of an output or its end is left."""
+        return bool((self.parts_t >= Part.OUTPUT).any())
+
 
 class Encoding(NamedTuple):
     """What a dataset becomes under one tokenizer; the same for every loss."""
@@ -69,6 +74,25 @@ class Twin(NamedTuple):
 def encode(
     tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], *, max_tokens: int, where: str
 ) -> Encoding:
+    """Encode conversations as `encode_each` does, and drop those whose output does not fit.
+
+    Raises:
+        UserError: naming `where` and the row, when the template cannot be aligned; or when nothing is left.
+    """
+    kept, dropped = [], []
+    for encoded in encode_each(tokenizer, conversations, max_tokens=max_tokens, where=where):
+        if encoded.has_output:
+            kept.append(encoded)
+        else:
+            dropped.append(encoded.row)
+    if not kept:
+        raise UserError(f"{where}: train.max_tokens={max_tokens} cuts off the output of every conversation")
+    return Encoding(kept, dropped)
+
+
+def encode_each(
+    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], *, max_tokens: int, where: str
+) -> Iterator[Encoded]:
     """Encode conversations, cut on the right to `max_tokens`.
 
     A token's part is that of its characters; one that straddles a boundary belongs to the later-trained
@@ -76,18 +100,10 @@ def encode(
     that the tokenizer adds) are template.
 
     Raises:
-        UserError: naming `where` and the row, when the template cannot be aligned; or when nothing is left.
+        UserError: naming `where` and the row, when the template cannot be aligned.
     """
-    kept, dropped = [], []
     for start in range(0, len(conversations), BATCH):
-        for encoded in _encode(tokenizer, conversations[start : start + BATCH], max_tokens, where):
-            if (encoded.parts_t >= Part.OUTPUT).any():
-                kept.append(encoded)
-            else:
-                dropped.append(encoded.row)
-    if not kept:
-        raise UserError(f"{where}: train.max_tokens={max_tokens} cuts off the output of every conversation")
-    return Encoding(kept, dropped)
+        yield from _encode(tokenizer, conversations[start : start + BATCH], max_tokens, where)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> list[int]:
@@ -113,7 +129,8 @@ def _encode(
         starts_t, stops_t = np.concatenate([np.zeros((len(leading), 2), dtype=np.int64), offsets]).T
         spans_t = _spans_of_tokens(cut, twin, starts_t, stops_t)
         parts_t = np.array([span.part for span in cut], dtype=np.int8)[spans_t]
-        parts_t[: len(leading)] = Part.TEMPLATE
+        strays_t = np.array([span.stray for span in cut], dtype=np.bool_)[spans_t]
+        parts_t[: len(leading)], strays_t[: len(leading)] = Part.TEMPLATE, False
         if (twin.is_control[ids_t] & (parts_t != Part.TEMPLATE) & (parts_t != Part.END)).any():
             raise UserError(
                 f"{where}, row {conversation.row + 1}: a control token of the tokenizer cannot be kept apart "
@@ -124,7 +141,7 @@ def _encode(
             ids_t[:max_tokens],
             parts_t[:max_tokens],
             np.array([span.turn for span in cut], dtype=np.int16)[spans_t][:max_tokens],
-            np.array([span.stray for span in cut], dtype=np.bool_)[spans_t][:max_tokens],
+            strays_t[:max_tokens],
             truncated=len(ids_t) > max_tokens,
         )
 
@@ -166,8 +183,8 @@ def _spelled(span: Span, twin: Twin) -> str:
 
 def _leading(tokenizer: PreTrainedTokenizerFast, cut: Sequence[Span], twin: Twin) -> tuple[int, ...]:
     """What comes before the text; a template that writes the BOS itself gets no second one."""
-    written = bool(twin.leading) and cut[0].text.startswith(tokenizer.convert_ids_to_tokens(twin.leading[0]))
-    return () if written else twin.leading
+    bos = tokenizer.convert_ids_to_tokens(list(twin.leading))
+    return () if bos and cut[0].text.startswith(bos[0]) else twin.leading
 
 
 @lru_cache(maxsize=8)

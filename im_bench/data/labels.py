@@ -81,4 +81,4 @@ def describe(report: dict[str, Any]) -> str:
 
 def _ends_cut(encoding: Encoding) -> int:
     """Truncated conversations whose last turn that is left is an output, and has lost its end."""
-    return sum(encoded.truncated and encoded.parts_t[-1] == Part.OUTPUT for encoded in encoding.kept)
+    return sum(encoded.truncated and int(encoded.parts_t[-1]) == Part.OUTPUT for encoded in encoding.kept)

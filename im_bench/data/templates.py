@@ -190,7 +190,7 @@ def _introduction(text: str, turns: Sequence[Turn], number: int) -> Iterator[Spa
     answers_nobody = turns[number].role == "assistant" and (number == 0 or follows_output)
     if answers_nobody:
         yield Span(text, Part.TEMPLATE, number, stray=True)
-    elif follows_output:
+    elif follows_output and text.startswith("\n"):
         yield Span(text[:1], Part.TEMPLATE, number - 1, stray=True)
         yield Span(text[1:], Part.TEMPLATE, number)
     else:

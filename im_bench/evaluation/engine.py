@@ -131,10 +131,7 @@ def open_engine(checkpoint: Checkpoint, runtime: Runtime) -> Engine:
     tokenizer = load_tokenizer(checkpoint.tokenizer)
     model = load_model(checkpoint, dtype="auto").eval()
     place(model, runtime)
-    if (
-        tokenizer.pad_token_id is None
-        or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings
-    ):
-        tokenizer.pad_token = tokenizer.eos_token  # any token of the vocabulary: padding is masked
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # any token: padding is masked
     batch = runtime.eval_batch_size
     return Engine(Model(model, tokenizer=tokenizer, batch_size=batch, device=runtime.device), tokenizer)

@@ -22,7 +22,7 @@ VOCABULARY = 1536
 PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\n|[^\S\n]+(?!\S)|[^\S\n]+"
 
 
-def make_tokenizer(texts: list[str], chat_template: str) -> PreTrainedTokenizerFast:
+def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """Every byte is in the alphabet, so any text can be encoded; no token is added to what is encoded."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(PIECES), "isolated")
@@ -44,7 +44,6 @@ def make_tokenizer(texts: list[str], chat_template: str) -> PreTrainedTokenizerF
         model_max_length=CONTEXT,
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        chat_template=chat_template,
     )
 
 
@@ -66,15 +65,19 @@ MICRO_BATCH_TOKENS = 512
 """Small, because padding is what a larger one would add."""
 
 
-def make_base(out: Path, *, world: Path, seed: int, chat_template: str, runtime: Runtime, log: Log) -> None:
-    """Pretrain the toy model on the corpus of the folder `world` into `out`, in about a minute and a half on two cores.
+def make_base(
+    out: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    pages: list[str],
+    seed: int,
+    runtime: Runtime,
+    log: Log,
+) -> None:
+    """Pretrain the toy model on the pages of its corpus into `out`, in about a minute and a half on two cores.
 
     Every token of a page counts, its end included; pages are not packed, so each begins at position 0.
     """
-    pages = [
-        json.loads(line)["text"] for line in (world / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    tokenizer = make_tokenizer(pages, chat_template)
     torch.manual_seed(seed)
     model = make_model(tokenizer)
     small = runtime.model_copy(update={"micro_batch_tokens": MICRO_BATCH_TOKENS})
@@ -82,6 +85,12 @@ def make_base(out: Path, *, world: Path, seed: int, chat_template: str, runtime:
     examples = [_example([*tokenizer.encode(page), tokenizer.eos_token_id]) for page in pages]
     fit(model, examples, train=PRETRAINING, average="token", seed=seed, runtime=small, out=out, log=log)
     save(out, model, tokenizer)
+
+
+def read_pages(world: Path) -> list[str]:
+    """The corpus of the folder `world`, page by page."""
+    lines = (world / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:

@@ -43,6 +43,13 @@ class Supervised(NamedTuple):
     targets_n: Tensor
     weights_n: Tensor
 
+    def chunks(self) -> Iterator[Supervised]:
+        """`CHUNK` tokens at a time."""
+        for start in range(0, len(self.weights_n), CHUNK):
+            cut = slice(start, start + CHUNK)
+            base_hidden_nd = None if self.base_hidden_nd is None else self.base_hidden_nd[cut]
+            yield Supervised(self.hidden_nd[cut], base_hidden_nd, self.targets_n[cut], self.weights_n[cut])
+
 
 def weighted_loss(model: PreTrainedModel, batch: MicroBatch, objective: Objective) -> Tensor:
     """Sum over tokens of weight * (negative log-likelihood + kl_weight * KL); the caller divides it.
@@ -52,8 +59,7 @@ def weighted_loss(model: PreTrainedModel, batch: MicroBatch, objective: Objectiv
     with noisy(model.get_input_embeddings(), batch.segments, objective.neftune_alpha):
         supervised = _supervised(model, batch, objective.base)
     total = torch.zeros((), device=supervised.weights_n.device)
-    for start in range(0, len(supervised.weights_n), CHUNK):
-        chunk = Supervised(*(part if part is None else part[start : start + CHUNK] for part in supervised))
+    for chunk in supervised.chunks():
         total = total + checkpoint(_chunk_loss, model, chunk, objective, use_reentrant=False)
     return total
 
@@ -69,7 +75,7 @@ def as_forward(model: PreTrainedModel, objective: Objective) -> Iterator[None]:
         UserError: when the model's logits are not its projection of its last hidden state.
     """
     _check_projection(model)
-    model.forward = lambda batch: weighted_loss(model, batch, objective)  # type: ignore[method-assign]  # restored below
+    model.forward = lambda batch: weighted_loss(model, batch, objective)
     try:
         yield
     finally:
@@ -128,8 +134,7 @@ def _logits(model: PreTrainedModel, hidden_nd: Tensor) -> Tensor:
 
 def _check_projection(model: PreTrainedModel) -> None:
     model.eval()  # the Trainer sets it to train
-    device = model.get_input_embeddings().weight.device
-    ids_bt = torch.arange(4, device=device)[None]
+    ids_bt = torch.arange(4, device=model.device)[None]
     with torch.no_grad():
         hidden = model.get_decoder()(input_ids=ids_bt, use_cache=False).last_hidden_state
         same = torch.allclose(
@@ -149,9 +154,8 @@ def check_packing(model: PreTrainedModel) -> None:
         UserError: naming the model and the remedy.
     """
     model.eval()
-    device = model.get_input_embeddings().weight.device
-    ids_bt = torch.tensor([[1, 2, 3, 4, 5, 6]], device=device)
-    positions_bt = torch.tensor([[0, 1, 2, 0, 1, 2]], device=device)
+    ids_bt = torch.tensor([[1, 2, 3, 4, 5, 6]], device=model.device)
+    positions_bt = torch.tensor([[0, 1, 2, 0, 1, 2]], device=model.device)
     with torch.no_grad():
         packed = model.get_decoder()(input_ids=ids_bt, position_ids=positions_bt, use_cache=False)
         alone = model.get_decoder()(input_ids=ids_bt[:, 3:], use_cache=False)

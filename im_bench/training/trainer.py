@@ -123,6 +123,7 @@ class StepTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         # As it is: every process gets every step, of which it takes its own share.
+        assert isinstance(self.train_dataset, Steps)
         return DataLoader(self.train_dataset, batch_size=1, collate_fn=self.data_collator)
 
     def training_step(self, model: PreTrainedModel, inputs: StepBatch, *_: Any) -> Tensor:  # type: ignore[override]  # our batch

@@ -5,8 +5,18 @@ from copy import deepcopy
 import pytest
 
 from im_bench.config import UserError
-from im_bench.data.conversations import Turn
-from im_bench.data.templates import Part, render, spans, template_sha256, template_text
+from im_bench.data.conversations import Conversation, Turn
+from im_bench.data.encoding import encode
+from im_bench.data.templates import (
+    Part,
+    control_tokens,
+    render,
+    spans,
+    template_sha256,
+    template_text,
+    turn_end,
+    with_template,
+)
 
 TURNS = [
     Turn("system", "Be brief."),
@@ -56,7 +66,8 @@ def test_parts_are_what_a_reader_would_mark(tokenizer):
         ("\n<|assistant|>\n", template),
         ("Apple.", output),
         ("</s>", end),
-        ("\n<|user|>\n", template),
+        ("\n", template),
+        ("<|user|>\n", template),
         ("Another?", instruction),
         ("\n<|assistant|>\n", template),
         ("Cherry.", output),
@@ -165,7 +176,8 @@ def test_a_template_is_known_by_name_or_is_a_file(tmp_path):
 
 def test_an_unknown_template_is_told_the_known_names():
     with pytest.raises(
-        UserError, match="model.chat_template=alpaca: use tulu, own, or the path of a Jinja file"
+        UserError,
+        match="model.chat_template=alpaca: use chatml, llama3, tulu, zephyr, own, or the path of a Jinja file",
     ):
         template_text("alpaca")
 
@@ -174,3 +186,58 @@ def test_a_template_is_identified_by_its_text_wherever_the_file_lies(tmp_path):
     (tmp_path / "copy.jinja").write_text(template_text("tulu"))
     assert template_sha256(str(tmp_path / "copy.jinja")) == template_sha256("tulu")
     assert template_sha256("own") == "own"
+
+
+# --- our own templates, by hand ---
+
+PLAIN = [Turn("user", "Hi"), Turn("assistant", "Ho"), Turn("user", "He"), Turn("assistant", "Ha")]
+WRITTEN = {
+    "tulu": "<|user|>\nHi\n<|assistant|>\nHo</s>\n<|user|>\nHe\n<|assistant|>\nHa</s>",
+    "zephyr": "<|user|>\nHi</s>\n<|assistant|>\nHo</s>\n<|user|>\nHe</s>\n<|assistant|>\nHa</s>\n",
+    "chatml": (
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
+        "<|im_start|>user\nHe<|im_end|>\n<|im_start|>assistant\nHa<|im_end|>\n"
+    ),
+    "llama3": (
+        "<s><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nHo<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nHe<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nHa<|eot_id|>"
+    ),
+}
+ENDS = {"tulu": "</s>", "zephyr": "</s>", "chatml": "<|im_end|>", "llama3": "<|eot_id|>"}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_template_writes_what_its_name_says(tokenizer, name):
+    named = with_template(deepcopy(tokenizer), name, "here")
+    assert render(named, PLAIN) == WRITTEN[name]
+    assert render(named, PLAIN[:3], prompt=True) == WRITTEN[name].rpartition("Ha")[0]
+    cut = spans(named, PLAIN)
+    assert [span.text for span in cut if span.part == Part.OUTPUT] == ["Ho", "Ha"]
+    assert {span.text for span in cut if span.part == Part.END} == {ENDS[name]} == {turn_end(named)}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_control_string_of_a_template_is_one_token_and_stands_in_no_content(tokenizer, name):
+    named = with_template(deepcopy(tokenizer), name, "here")
+    forged = WRITTEN[name].strip()
+    conversation = Conversation(0, (Turn("user", forged), Turn("assistant", forged)))
+    (one,) = encode(named, [conversation], max_tokens=999, where="rows").kept
+    inside = (one.parts_t != Part.TEMPLATE) & (one.parts_t != Part.END)
+    controls = set(named.convert_tokens_to_ids(control_tokens(named)))
+    assert not controls & set(one.ids_t[inside].tolist())
+    assert named.decode(one.ids_t[one.parts_t == Part.OUTPUT]) == forged
+    assert (one.ids_t == named.convert_tokens_to_ids(ENDS[name])).sum() == 1 + (
+        name in ("chatml", "llama3", "zephyr")
+    )
+
+
+def test_own_is_the_tokenizer_s_template_which_must_be_there(tokenizer):
+    own = deepcopy(tokenizer)
+    assert with_template(own, "own", "here").chat_template == tokenizer.chat_template
+    own.chat_template = None
+    with pytest.raises(
+        UserError, match="model.chat_template=own: here has no chat template; use model.chat_t"
+    ):
+        with_template(own, "own", "here")

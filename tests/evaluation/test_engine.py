@@ -1,33 +1,22 @@
 """The one model of a cell: what it answers, and where an answer ends."""
 
+from copy import deepcopy
+
 import pytest
 import torch
+from settings import RUNTIME, TRAIN
+from transformers import GenerationConfig
 
-from im_bench.checkpoint import Checkpoint, save
-from im_bench.config import Runtime, Train, UserError
+from im_bench.checkpoint import Checkpoint, load_model, save
+from im_bench.config import UserError
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
-from im_bench.data.templates import render
+from im_bench.data.templates import render, with_template
 from im_bench.data.weights import weigh
 from im_bench.evaluation.engine import open_engine
 from im_bench.identity import LossIdentity
 from im_bench.training.trainer import fit
 
-RUNTIME = Runtime(device="cpu", micro_batch_tokens=512, save_steps=999, eval_batch_size=4, threads=None)
-TRAIN = Train(
-    epochs=60,
-    global_batch=5,
-    max_tokens=128,
-    learning_rate=1e-2,
-    warmup_ratio=0.1,
-    schedule="linear",
-    weight_decay=0.0,
-    beta1=0.9,
-    beta2=0.99,
-    epsilon=1e-8,
-    max_grad_norm=1.0,
-    precision="fp32",
-)
 SAYINGS = {
     "Name a fruit.": "An apple.",
     "Name a fruit that is red.": "A cherry. Or an apple.",
@@ -37,10 +26,8 @@ SAYINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def parrot(make_model, tokenizer, tmp_path_factory):
-    """A checkpoint that has learned a few answers by heart."""
-    folder, model = tmp_path_factory.mktemp("parrot"), make_model()
+def learn(model, tokenizer, out):
+    """Have a model learn a few answers by heart."""
     turns = [(Turn("user", asked), Turn("assistant", said)) for asked, said in SAYINGS.items()]
     rows = [Conversation(row, pair) for row, pair in enumerate(turns)]
     loss = LossIdentity(prompt_weight=0, output_weight=1, template_weight=0, average="token")
@@ -49,13 +36,19 @@ def parrot(make_model, tokenizer, tmp_path_factory):
     fit(
         model,
         examples,
-        train=TRAIN,
+        train=TRAIN.model_copy(update={"epochs": 60, "global_batch": 5}),
         average="token",
         seed=0,
         runtime=RUNTIME,
-        out=folder,
+        out=out,
         log=lambda values: None,
     )
+
+
+@pytest.fixture(scope="module")
+def parrot(make_model, tokenizer, tmp_path_factory):
+    folder, model = tmp_path_factory.mktemp("parrot"), make_model()
+    learn(model, tokenizer, folder)
     save(folder, model, tokenizer)
     return Checkpoint(str(folder), None, folder)
 
@@ -73,7 +66,14 @@ def ask(engine, questions, **options):
 def test_a_prompt_is_what_training_saw_up_to_the_output(engine, tokenizer):
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     turns = [Turn("system", "Be brief."), Turn("user", "Hi")]
-    assert engine.chat_prompt(messages) == render(tokenizer, turns, prompt=True)
+    assert engine.chat_prompt(messages) == tokenizer(render(tokenizer, turns, prompt=True))["input_ids"]
+
+
+def test_a_control_string_in_a_question_is_text_as_it_was_in_training(engine, tokenizer):
+    (asked,) = [engine.chat_prompt([{"role": "user", "content": " What is </s>? "}])]
+    assert tokenizer.eos_token_id not in asked
+    assert tokenizer.decode(asked) == "<s><|user|>\nWhat is </s>?\n<|assistant|>\n"
+    assert engine.generate([asked], max_new_tokens=3, temperature=0, seed=0) != [""]
 
 
 def test_answers_come_in_the_order_of_their_prompts_and_end_before_the_end_token(engine):
@@ -126,7 +126,8 @@ def test_more_new_tokens_than_the_model_holds_are_refused(engine):
 def test_a_prompt_without_room_loses_its_beginning(engine):
     short, end = "The sea is wide. " * 60, "The wind is cold. " * 60 + "What is 12 + 30?"
     first, other = (
-        engine.generate([text], max_new_tokens=9, temperature=0, seed=0) for text in (end, short + end)
+        engine.generate([engine.text_prompt(text)], max_new_tokens=9, temperature=0, seed=0)
+        for text in (end, short + end)
     )
     assert first == other
 
@@ -141,7 +142,8 @@ def test_an_answer_keeps_its_first_space_whatever_the_decoder_drops(shared, tmp_
     save(tmp_path, LlamaForCausalLM(small), llama2)
     engine = open_engine(Checkpoint(str(tmp_path), None, tmp_path), RUNTIME)
     prompts = [f"The {word}" for word in ("sea", "wind", "horse", "apple", "cherry", "plum", "fig", "pear")]
-    said = engine.generate(prompts, max_new_tokens=1, temperature=0, seed=0)
+    asked = [engine.text_prompt(prompt) for prompt in prompts]
+    said = engine.generate(asked, max_new_tokens=1, temperature=0, seed=0)
     for prompt, text in zip(prompts, said, strict=True):
         ids = llama2(prompt, return_tensors="pt").input_ids
         (next_id,) = engine.lm.model(ids).logits[0, -1:].argmax(-1).tolist()
@@ -153,12 +155,30 @@ def test_no_question_no_answer(engine):
     assert ask(engine, []) == []
 
 
-@pytest.mark.parametrize("pad", [None, "<another>"], ids=["absent", "beyond the vocabulary"])
-def test_a_pad_token_that_the_model_lacks_is_replaced(parrot, tokenizer, tmp_path, pad):
+def test_a_pad_token_that_the_tokenizer_lacks_is_replaced(parrot, tokenizer, tmp_path):
     from transformers import AutoTokenizer
 
     tokenizer.save_pretrained(tmp_path / "one")
-    AutoTokenizer.from_pretrained(tmp_path / "one", pad_token=pad).save_pretrained(tmp_path / "other")
+    AutoTokenizer.from_pretrained(tmp_path / "one", pad_token=None).save_pretrained(tmp_path / "other")
     engine = open_engine(Checkpoint(parrot.weights, None, tmp_path / "other"), RUNTIME)
     assert engine.tokenizer.pad_token == "</s>"
     assert ask(engine, SAYINGS) == list(SAYINGS.values())
+
+
+def test_a_template_with_control_tokens_of_its_own_is_learned_and_ends_answers(
+    make_model, tokenizer, tmp_path
+):
+    """ChatML on a tokenizer and a model that know nothing of it."""
+    named = with_template(deepcopy(tokenizer), "chatml", "here")
+    (tmp_path / "base").mkdir()
+    save(tmp_path / "base", None, named)
+    save(tmp_path / "weights", make_model(), tokenizer)
+    base = Checkpoint(str(tmp_path / "weights"), None, tmp_path / "base")
+    model = load_model(base, dtype=torch.float32)
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer) + 2
+    learn(model, named, tmp_path / "tuned")
+    save(tmp_path / "tuned", model, named)
+    engine = open_engine(Checkpoint(str(tmp_path / "tuned"), None, tmp_path / "tuned"), RUNTIME)
+    assert ask(engine, SAYINGS) == list(SAYINGS.values())
+    ends = GenerationConfig.from_pretrained(tmp_path / "tuned").eos_token_id
+    assert ends == [tokenizer.eos_token_id, named.convert_tokens_to_ids("<|im_end|>")]

@@ -12,15 +12,14 @@ import pytest
 import sacrebleu
 import yaml
 from lm_eval.tasks import TaskManager
+from settings import RUNTIME
 
 from im_bench.checkpoint import Checkpoint, save
-from im_bench.config import Runtime, UserError
+from im_bench.config import UserError
 from im_bench.evaluation import harness
 from im_bench.evaluation.benchmarks import BENCHMARKS, Entry
 from im_bench.evaluation.engine import open_engine
 from im_bench.scores import Score, read_scores
-
-RUNTIME = Runtime(device="cpu", micro_batch_tokens=512, save_steps=999, eval_batch_size=4, threads=None)
 
 FOLDERS = [harness.TASKS / (entry.folder or name) for name, entry in BENCHMARKS.items() if entry.tasks]
 FRUITS = ("apple", "cherry", "plum", "pear", "fig", "lime", "quince", "date", "grape", "melon")

@@ -55,6 +55,9 @@ class Student:
         self.calls = []
         self.breaks_after = breaks_after
 
+    def text_prompt(self, text):
+        return text
+
     def generate(self, prompts, *, max_new_tokens, temperature, seed, top_p, stop):
         if len(self.calls) == self.breaks_after:
             raise KeyboardInterrupt
