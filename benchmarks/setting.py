@@ -1,4 +1,4 @@
-"""What the benchmarks share: the real conversations, the small model, and sides that take turns in processes of their own."""
+"""What the benchmarks share: the real conversations, and sides that take turns in processes of their own."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def refused(said: Said, reason: str) -> None:
     ("override", "reason"),
     [
         ("loss=imm", "loss=imm: there is no such loss; did you mean im?"),
-        ("loss=", "loss=: there is no such loss; there are im, it, none"),
+        ("loss=", "loss=: there is no such loss; there are full, im, im_neftune, im_released, it"),
         ("model=lama2_7b", "model=lama2_7b: there is no such model; did you mean llama2_7b?"),
         ("model=/srv/weights", "model=/srv/weights: there is no such model; there are "),
         ("dataset=limaa", "dataset=limaa: there is no such dataset; did you mean lima?"),
@@ -157,7 +157,10 @@ def test_a_bad_row_is_named_by_file_and_number(cell: Command, place: Path, conte
         (["subset=first", "subset.size=4"], "subset.size=4: the dataset has 3 conversations"),
         (["model.path=none"], "model.path=none: there is no such folder"),
         (["model.path=rows.jsonl"], "model.path=rows.jsonl: there is no such folder"),
-        (["model.chat_template=alpaca"], "model.chat_template=alpaca: use tulu, own, or the path"),
+        (
+            ["model.chat_template=alpaca"],
+            "model.chat_template=alpaca: use chatml, llama3, tulu, zephyr, own",
+        ),
         (["paths.hub=none"], "paths.hub=none: there is no such folder"),
         (["paths.hub=rows.jsonl"], "paths.hub=rows.jsonl: there is no such folder"),
         (

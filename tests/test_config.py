@@ -182,9 +182,20 @@ def test_a_missing_value_is_named_with_what_to_type(overrides: list[str], key: s
         (["loss.output_weight=0"], "loss=it: prompt, output and template weight are 0, 0, 0"),
         (["loss=none", "loss.prompt_weight=1"], "loss=none: prompt, output and template weight are 1, 0, 0"),
         (
-            ["loss=im", "loss.average=output", "loss.output_weight=0", "loss.name=prompt_only"],
-            "loss.average=output divides by the output",
+            ["loss=im", "loss.output_weight=0", "loss.name=prompt_only"],
+            "loss.output_weight=0: with loss=prompt_only no end of a turn would be trained",
         ),
+        (["loss=it", "loss.kl_weight=1"], "loss=it with other dials than its own is another loss; name it"),
+        (["loss=im", "loss.turns=last"], "loss=im with other dials than its own is another loss; name it"),
+        (["loss=im_released", "loss.prompt_weight=0"], "loss.labels=released_im says itself which tokens"),
+        (["loss=it_released", "loss.turns=last"], "loss.labels=released_it says itself which tokens"),
+        (["loss=it_released", "model.chat_template=chatml"], "loss=it_released: the published code's labels"),
+        (["loss=kl_released", "loss.kl_weight=0"], "loss.kl=target has no meaning without loss.kl_weight"),
+        (
+            ["loss=plw", "loss.prompt_weight=1.5"],
+            "loss.prompt_weight=1.5: input should be less than or equal",
+        ),
+        (["loss=plw", "loss.prompt_weight=-0.5"], "loss.prompt_weight=-0.5: input should be greater than"),
         (["dataset=local", "dataset.path=null"], "dataset.path: give the file"),
         (["model=local", "model.path=null"], "model.path: give the folder"),
         (["model.id=null"], "model.id: a hub model needs its hub id"),
@@ -231,6 +242,15 @@ def test_defaults_in_identities_never_change() -> None:
         ("BaseIdentity", "revision"): None,
         ("BaseIdentity", "sha256"): None,
         ("BaseIdentity", "seed"): None,
+        ("LossIdentity", "labels"): "parts",
+        ("LossIdentity", "turns"): "all",
+        ("LossIdentity", "prompt_min_tokens"): 0,
+        ("LossIdentity", "prompt_min_ratio"): 0.0,
+        ("LossIdentity", "neftune_alpha"): 0.0,
+        ("LossIdentity", "kl_weight"): 0.0,
+        ("LossIdentity", "kl"): "full",
+        ("Train", "lora"): None,
+        ("Train", "save_epochs"): False,
     }
 
 

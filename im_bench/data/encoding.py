@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,23 +190,39 @@ def _leading(tokenizer: PreTrainedTokenizerFast, cut: Sequence[Span], twin: Twin
 @lru_cache(maxsize=8)
 def _twin(tokenizer: PreTrainedTokenizerFast) -> Twin:
     controls = control_tokens(tokenizer)
-    spelled = json.loads(tokenizer.backend_tokenizer.to_str())
-    for token in spelled["added_tokens"]:
-        if token["content"] in controls:
-            token["content"] = ALIAS.format(token["content"])
-    twin = Tokenizer.from_str(json.dumps(spelled))
+    twin = Tokenizer.from_str(
+        json.dumps(_renamed(json.loads(tokenizer.backend_tokenizer.to_str()), controls))
+    )
     twin.no_truncation()
     twin.no_padding()
     ids = np.arange(twin.get_vocab_size() + len(controls))
     is_control = np.zeros(len(ids), dtype=np.bool_)
     for control in controls:
-        true, renamed = tokenizer.convert_tokens_to_ids(control), twin.token_to_id(ALIAS.format(control))
-        if renamed is not None:
-            ids[renamed] = true
-            is_control[true] = True
+        own, renamed = tokenizer.convert_tokens_to_ids(control), twin.token_to_id(ALIAS.format(control))
+        ids[renamed] = own
+        # What stands for the unknown is no control token: any text may hold it.
+        is_control[own] = own != tokenizer.unk_token_id
     leading = []
     for id in tokenizer("a")["input_ids"]:
         if not is_control[id]:
             break
         leading.append(id)
     return Twin(twin, re.compile("|".join(map(re.escape, controls))), ids, is_control, tuple(leading))
+
+
+def _renamed(spelled: dict[str, Any], controls: Sequence[str]) -> dict[str, Any]:
+    """A tokenizer as JSON, its control tokens renamed where they are cut out of a text and where they are pieces."""
+    for token in spelled["added_tokens"]:
+        if token["content"] in controls:
+            token["content"] = ALIAS.format(token["content"])
+    model = spelled["model"]
+    unknown = model.get("unk_token")
+    pieces = {control: ALIAS.format(control) for control in controls if control != unknown}
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {pieces.get(piece, piece): id for piece, id in model["vocab"].items()}
+    else:  # a Unigram model's pieces have a score, and the unknown is known by its place
+        model["vocab"] = [
+            [piece if place == model["unk_id"] else pieces.get(piece, piece), score]
+            for place, (piece, score) in enumerate(model["vocab"])
+        ]
+    return spelled
