@@ -83,13 +83,15 @@ def mask(options: argparse.Namespace) -> int:
     """The tokens of conversations by part and weight."""
     from rich.console import Console
 
-    from im_bench import masking, stages
-
     training = compose_training(options.overrides)
     if training.model.source == "hub":
         offline_unless_reachable()
-    tokenizer = stages.tokenizer(training)
-    found = masking.masked(training, tokenizer, options.rows)
+    # Libraries greet on standard output when they are first imported.
+    with redirect_stdout(sys.stderr):
+        from im_bench import masking, stages
+
+        tokenizer = stages.tokenizer(training)
+        found = masking.masked(training, tokenizer, options.rows)
     if options.json:
         for each in found:
             print(json.dumps(each.as_json()))

@@ -69,10 +69,8 @@ def shown(masked: Masked, tokenizer: PreTrainedTokenizerFast, *, colour: bool) -
     carrying = [weight for weight in weights if weight > 0]
     cut = ", truncated" if encoded.truncated else ""
     fate = "" if encoded.has_output else "; dropped, as no output fits in train.max_tokens"
-    text = Text(
-        f"row {encoded.row}: {len(weights)} tokens, {len(carrying)} carry loss, weight {sum(carrying):g}{cut}{fate}\n",
-        style="bold",
-    )
+    counts = f"{len(weights)} tokens, {len(carrying)} carry loss, weight {sum(carrying):g}"
+    text = Text().append(f"row {encoded.row}: {counts}{cut}{fate}\n", style="bold")
     for part, weight, piece in _pieces(masked, tokenizer):
         sign = piece.replace("\n", "\u21b5\n")
         if colour:

@@ -32,6 +32,9 @@ class Wires:
     """Whom a running training tells what; set when its cell runs, and no part of any step."""
 
     follow: Callable[[dict[str, float]], None] = field(default=lambda values: None)
+    """Of each optimiser step."""
+    tell: Callable[[dict[str, float]], None] = field(default=lambda values: None)
+    """Of the whole training: which tokens carry loss, and what it came to."""
 
 
 def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
@@ -90,7 +93,7 @@ def train(out: Path, base: Path, *, run: c.Run, identity: TrainIdentity, file: P
         allow_empty_output=run.dataset.allow_empty_output,
         runtime=run.runtime,
     )
-    tune(out, job, follow=lambda values: wires.follow(values))
+    tune(out, job, follow=lambda values: wires.follow(values), tell=lambda values: wires.tell(values))
     gc.collect()  # the Trainer and its model hold each other; the engine needs the room
 
 

@@ -117,6 +117,7 @@ def _run_cell(
         return
     tracker = _open_tracker(sweep, cell)
     cell.wires.follow = partial(_follow, tracker, observer)
+    cell.wires.tell = tracker.log
     failed: set[str] = set()
     for step in steps:
         if failed & {need.key for need in step.needs}:

@@ -32,7 +32,7 @@ def test_every_sweep_composes_all_its_cells(path: Path) -> None:
     assert len(set(cells(runs))) == len(runs) > 1
 
 
-def test_the_main_table_is_seven_datasets_by_base_model_it_and_im() -> None:
+def test_the_main_table_is_seven_datasets_by_base_model_it_neftune_and_im() -> None:
     runs = composed("main_table")
     datasets = [
         "alpagasus_alpaca_5k",
@@ -43,7 +43,7 @@ def test_the_main_table_is_seven_datasets_by_base_model_it_and_im() -> None:
         "less_bbh_icl",
         "lima",
     ]
-    assert cells(runs) == list(product(datasets, ["none", "it", "im"]))
+    assert cells(runs) == list(product(datasets, ["none", "it", "neftune", "im"]))
     assert {run.model.name for run in runs} == {"llama2_7b"}
 
 

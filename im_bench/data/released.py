@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -34,8 +33,7 @@ def unmarked(ids_t: NDArray[np.int64], found: Sequence[Sequence[int]]) -> NDArra
     """Which tokens are in no match of a marker, and so in the loss of the published IM."""
     kept_t = np.ones(len(ids_t), dtype=np.bool_)
     for marker in found:
-        if len(marker) <= len(ids_t):
-            windows = sliding_window_view(ids_t, len(marker))
-            for start in np.flatnonzero((windows == np.array(marker)).all(axis=-1)):
+        for start in np.flatnonzero(ids_t == marker[0]):
+            if tuple(ids_t[start : start + len(marker)]) == tuple(marker):
                 kept_t[start : start + len(marker)] = False
     return kept_t

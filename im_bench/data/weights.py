@@ -12,8 +12,6 @@ from im_bench.data.released import Markers, unmarked
 from im_bench.data.templates import Part
 from im_bench.identity import LossIdentity
 
-PROMPT = (Part.SYSTEM, Part.INSTRUCTION)
-
 
 class Example(NamedTuple):
     """What is trained on; the arrays are of one length t."""
@@ -44,22 +42,24 @@ def weigh(encoded: Encoded, loss: LossIdentity, markers: Markers = ()) -> Exampl
     return Example(encoded.ids_t, weights_t, outputs=int((encoded.parts_t[1:] >= Part.OUTPUT).sum()))
 
 
-def prompt_counts(encoded: Encoded, loss: LossIdentity) -> bool:
-    """Whether a conversation's prompt is long enough to carry loss: system and instruction, in tokens, and for each
-    token of output without its end.
-    """
-    prompt = int(np.isin(encoded.parts_t, PROMPT).sum())
-    output = int((encoded.parts_t == Part.OUTPUT).sum())
-    return prompt >= loss.prompt_min_tokens and prompt >= loss.prompt_min_ratio * output
-
-
 def _by_part(encoded: Encoded, loss: LossIdentity) -> NDArray[np.float32]:
-    weights = np.zeros(len(Part), dtype=np.float32)
-    weights[Part.TEMPLATE] = loss.template_weight
-    weights[list(PROMPT)] = loss.prompt_weight if prompt_counts(encoded, loss) else 0.0
-    weights[[Part.OUTPUT, Part.END]] = loss.output_weight
-    weights_t = weights[encoded.parts_t]
+    prompt = loss.prompt_weight if _prompt_counts(encoded, loss) else 0.0
+    # In the order of `Part`: template, system, instruction, output, end.
+    of_parts = (loss.template_weight, prompt, prompt, loss.output_weight, loss.output_weight)
+    weights_t = np.array(of_parts, dtype=np.float32)[encoded.parts_t]
     if loss.turns == "last":
         outputs_t = encoded.parts_t >= Part.OUTPUT
         weights_t[outputs_t & (encoded.turns_t < encoded.turns_t[outputs_t].max())] = 0.0
     return weights_t
+
+
+def _prompt_counts(encoded: Encoded, loss: LossIdentity) -> bool:
+    """Whether a conversation's prompt is long enough to carry loss.
+
+    Its length is system and instruction, in tokens; that of its output is without the end.
+    """
+    if not (loss.prompt_min_tokens or loss.prompt_min_ratio):
+        return True
+    counts = np.bincount(encoded.parts_t, minlength=len(Part))
+    prompt = counts[Part.SYSTEM] + counts[Part.INSTRUCTION]
+    return bool(prompt >= loss.prompt_min_tokens and prompt >= loss.prompt_min_ratio * counts[Part.OUTPUT])

@@ -20,7 +20,7 @@ from im_bench.config import UserError
 from im_bench.data.batching import MicroBatch
 from im_bench.training.noise import noisy
 
-CHUNK = 512
+CHUNK = 256
 """Tokens whose logits are held at a time; the backward pass computes them again."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,11 +56,12 @@ class Prepared(NamedTuple):
     examples: list[Example]
 
 
-def tune(out: Path, job: Job, *, follow: Log) -> None:
+def tune(out: Path, job: Job, *, follow: Log, tell: Log) -> None:
     """Train the base model on the conversations of `job.file` into `out`, going on from where an interrupted run was.
 
     Args:
         follow: called once an optimiser step, see `im_bench.training.trainer.fit`.
+        tell: called with the numbers of the label report before training, and with the totals after it.
 
     Raises:
         UserError: naming the file and row of a conversation that cannot be trained on.
@@ -69,11 +70,13 @@ def tune(out: Path, job: Job, *, follow: Log) -> None:
     report = label_report(prepared.encoding, prepared.examples, where=str(job.file))
     (out / LABELS).write_text(json.dumps(report, indent=1) + "\n")
     log.info("%s", describe(report))
+    tell(_flat("labels", report))
     if job.runtime.processes == 1:
         _train(out, job, prepared, follow)
-        return
-    (out / JOB).write_text(job.model_dump_json(indent=1))
-    processes.start(out, job.runtime, follow)
+    else:
+        (out / JOB).write_text(job.model_dump_json(indent=1))
+        processes.start(out, job.runtime, follow)
+    tell(_flat("training", json.loads((out / TRAINING).read_text())))
 
 
 def train_here(out: Path, job: Job, follow: Log) -> None:
@@ -122,6 +125,17 @@ def _train(out: Path, job: Job, prepared: Prepared, follow: Log) -> None:
         keep=keep,
     )
     (out / TRAINING).write_text(json.dumps(training, indent=1) + "\n")
+
+
+def _flat(name: str, values: dict[str, Any]) -> dict[str, float]:
+    """The numbers in a report, by their path."""
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(f"{name}/{key}", value)
+        elif not isinstance(value, list):
+            found[f"{name}/{key}"] = value
+    return found
 
 
 def _trainable(job: Job) -> PreTrainedModel:

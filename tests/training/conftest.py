@@ -12,6 +12,10 @@ from im_bench.identity import LossIdentity, TrainIdentity
 from im_bench.training.tuning import Job, tune
 
 
+def ignore(values):
+    """Whoever follows a training and does not listen."""
+
+
 @pytest.fixture
 def base(model, tokenizer, tmp_path):
     folder = tmp_path / "base"
@@ -23,7 +27,7 @@ def base(model, tokenizer, tmp_path):
 def tuned(base, tmp_path):
     """Tune the base model on rows into a folder of that name, and return the folder."""
 
-    def run(name, rows, *, loss=None, runtime=None, follow=lambda values: None, size=None, **options):
+    def run(name, rows, *, loss=None, runtime=None, follow=ignore, tell=ignore, size=None, **options):
         file, out = tmp_path / "rows.jsonl", tmp_path / name
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         out.mkdir(exist_ok=True)
@@ -46,7 +50,7 @@ def tuned(base, tmp_path):
             allow_empty_output=empty,
             runtime=RUNTIME.model_copy(update={"save_steps": 2, "micro_batch_tokens": 256} | (runtime or {})),
         )
-        tune(out, job, follow=follow)
+        tune(out, job, follow=follow, tell=tell)
         return out
 
     return run

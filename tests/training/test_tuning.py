@@ -40,6 +40,15 @@ def test_what_is_trained_on_is_said_before_it_is_trained_on(tuned, caplog):
     assert "supervised" in said[0]
 
 
+def test_the_label_report_and_the_totals_are_told_to_whoever_tracks_the_run(tuned):
+    told = {}
+    out = tuned("it", ROWS, tell=told.update)
+    assert told["labels/supervised_tokens"] == labels(out)["supervised_tokens"]
+    assert told["labels/tokens/output"] == labels(out)["tokens"]["output"]
+    assert told["training/flops"] == training(out)["flops"]
+    assert all(isinstance(value, (int, float)) for value in told.values())
+
+
 def test_a_subset_is_trained_on_alone(tuned):
     assert labels(tuned("two", ROWS, size=2))["conversations"] == 2
 
