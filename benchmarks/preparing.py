@@ -1,15 +1,17 @@
 """Seconds from files of conversations to what is trained on: im-bench, TRL and the published code.
 
-im-bench reads, encodes and weighs for one loss, and (`im-bench all`) encodes once for all losses of conf/loss. TRL 1.16
-is given the rows in memory and prepares them for one loss (SFTTrainer, as it comes; what it takes to be made with eight
-rows is subtracted). The published code tokenises each conversation and, for IT, every prefix of it that ends before or
-after a turn.
+im-bench reads, encodes and weighs for one loss, and (`im-bench all`) reads and encodes once for all losses of
+conf/loss. TRL 1.16 reads with `datasets` and prepares for one loss (SFTTrainer, as it comes). The published code
+tokenises each conversation and, for IT, every prefix of it that ends before or after a turn. What each takes for files
+of eight conversations, where things are made once, is subtracted.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import setting
@@ -29,82 +31,91 @@ def main() -> None:
     more = ["--datasets", *options.datasets]
     more += ["--examples", str(options.examples)] if options.examples else []
     seconds = setting.medians(setting.take_turns(SIDES, options, *more), "seconds")
-    row = {f"{side} s": seconds[side] for side in SIDES}
-    setting.show(
-        [row | {f"{side} /": seconds[side] / seconds["im-bench"] for side in SIDES[1:]}], options.json
-    )
+    rows = [
+        {"side": side, "seconds": seconds[side], "/ im-bench": seconds[side] / seconds["im-bench"]}
+        for side in SIDES
+    ]
+    setting.show(rows, options.json)
 
 
 def _side(options: Any) -> float:
     tokenizer = setting.tokenizer(options.shared)
-    tokenizer("a text, so that what is made once is there")
-    if options.side.startswith("im-bench"):
-        return _ours(tokenizer, options)
-    return {"trl": _trl, "published": _published}[options.side](tokenizer, options)
+    prepare = {"trl": _trl, "published": _published}.get(options.side) or _ours(
+        options.side == "im-bench all"
+    )
+    files = [options.shared / "data" / "sft" / setting.FILES[name] for name in options.datasets]
+    with tempfile.TemporaryDirectory() as folder:
+        few = [_head(file, Path(folder), 8) for file in files]
+        all_ = [_head(file, Path(folder), options.examples) for file in files] if options.examples else files
+        return -_seconds(prepare, tokenizer, few, folder) + _seconds(prepare, tokenizer, all_, folder)
 
 
-def _conversations(options: Any) -> list[Any]:
-    return [
-        one
-        for name in options.datasets
-        for one in setting.conversations(options.shared, name, options.examples)
-    ]
+def _head(file: Path, folder: Path, count: int) -> Path:
+    with file.open() as lines:
+        head = folder / f"{count}-{file.name}"
+        head.write_text("".join(islice(lines, count)))
+    return head
 
 
-def _ours(tokenizer: Any, options: Any) -> float:
+def _seconds(prepare: Any, tokenizer: Any, files: list[Path], folder: str) -> float:
+    start = time.monotonic()
+    prepare(tokenizer, files, folder)
+    return time.monotonic() - start
+
+
+def _read(files: list[Path]) -> list[Any]:
+    from im_bench.data.conversations import read_conversations
+
+    return [one for file in files for one in read_conversations(file, "auto", allow_empty_output=True)]
+
+
+def _ours(every: bool) -> Any:
     from im_bench.composing import CONF, compose_training
     from im_bench.data.encoding import encode
     from im_bench.data.released import markers
     from im_bench.data.weights import weigh
     from im_bench.pipeline import loss_identity
 
-    names = ["it"]
-    if options.side == "im-bench all":
-        names = [path.stem for path in sorted((CONF / "loss").glob("*.yaml")) if path.stem != "none"]
-    losses = [
-        loss_identity(compose_training([f"loss={name}", "model=toy", "dataset=toy_long"]).loss)
-        for name in names
-    ]
-    start = time.monotonic()
-    kept = encode(tokenizer, _conversations(options), max_tokens=MAX_TOKENS, where="benchmark").kept
-    found = markers(tokenizer)
-    for loss in losses:
-        for encoded in kept:
-            weigh(encoded, loss, found)
-    return time.monotonic() - start
+    names = sorted(path.stem for path in (CONF / "loss").glob("*.yaml")) if every else ["it"]
+    toy = ["model=toy", "dataset=toy_long"]
+    losses = [loss_identity(compose_training([f"loss={name}", *toy]).loss) for name in names]
+
+    def prepare(tokenizer: Any, files: list[Path], _: str) -> None:
+        kept = encode(tokenizer, _read(files), max_tokens=MAX_TOKENS, where="benchmark").kept
+        found = markers(tokenizer)
+        for loss in losses:
+            for encoded in kept:
+                weigh(encoded, loss, found)
+
+    return prepare
 
 
-def _trl(tokenizer: Any, options: Any) -> float:
-    rows = [
-        {"messages": [{"role": turn.role, "content": turn.content} for turn in conversation.turns]}
-        for conversation in _conversations(options)
-    ]
-    few = _trainer_seconds(tokenizer, rows[:8])
-    return _trainer_seconds(tokenizer, rows) - few
-
-
-def _trainer_seconds(tokenizer: Any, rows: list[Any]) -> float:
-    from datasets import Dataset
+def _trl(tokenizer: Any, files: list[Path], folder: str) -> None:
+    from datasets import concatenate_datasets, load_dataset
     from transformers import LlamaConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
 
+    read = [
+        load_dataset("json", data_files=str(file), split="train", cache_dir=folder).select_columns("messages")
+        for file in files
+    ]
     tokenizer.pad_token = tokenizer.eos_token
     shape = LlamaConfig(
         vocab_size=32000, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
-    model, dataset = LlamaForCausalLM(shape), Dataset.from_list(rows)
     with tempfile.TemporaryDirectory() as out:
-        config = SFTConfig(output_dir=out, max_length=MAX_TOKENS, use_cpu=True, bf16=True, report_to=[])
-        start = time.monotonic()
-        SFTTrainer(model, args=config, train_dataset=dataset, processing_class=tokenizer)
-        return time.monotonic() - start
+        SFTTrainer(
+            LlamaForCausalLM(shape),
+            args=SFTConfig(output_dir=out, max_length=MAX_TOKENS, use_cpu=True, bf16=True, report_to=[]),
+            train_dataset=concatenate_datasets(read),
+            processing_class=tokenizer,
+        )
 
 
-def _published(tokenizer: Any, options: Any) -> float:
+def _published(tokenizer: Any, files: list[Path], _: str) -> None:
     from im_bench.data.templates import render
 
-    start = time.monotonic()
-    for conversation in _conversations(options):
+    for conversation in _read(files):
         turns = conversation.turns
         tokenizer(render(tokenizer, turns), truncation=True, max_length=MAX_TOKENS)
         for number, turn in enumerate(turns):
@@ -113,7 +124,6 @@ def _published(tokenizer: Any, options: Any) -> float:
             for prefix in (turns[:number], turns[: number + 1]):
                 if prefix:
                     tokenizer(render(tokenizer, prefix), truncation=True, max_length=MAX_TOKENS)
-    return time.monotonic() - start
 
 
 if __name__ == "__main__":

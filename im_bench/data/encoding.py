@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding as Fast
 from tokenizers import Tokenizer
 
 from im_bench.config import UserError
 from im_bench.data.conversations import Conversation, Turn
-from im_bench.data.templates import Part, Span, control_tokens, spans
+from im_bench.data.templates import CONTENTS, Part, Span, control_tokens, spans
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -110,7 +113,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> lis
     """What a model is given to answer these turns: how the encoding of the answered conversation begins."""
     twin = _twin(tokenizer)
     cut = spans(tokenizer, turns, prompt=True)
-    ids = twin.ids[twin.tokenizer.encode(_text(cut, twin), add_special_tokens=False).ids]
+    ids = twin.ids[twin.tokenizer.encode("".join(_spelled(cut, twin)), add_special_tokens=False).ids]
     return [*_leading(tokenizer, cut, twin), *ids.tolist()]
 
 
@@ -119,18 +122,17 @@ def _encode(
 ) -> Iterator[Encoded]:
     twin = _twin(tokenizer)
     cuts = [_spans(tokenizer, conversation, where) for conversation in conversations]
-    texts = [_text(cut, twin) for cut in cuts]
-    encodings = twin.tokenizer.encode_batch(texts, add_special_tokens=False)
-    for conversation, cut, encoding in zip(conversations, cuts, encodings, strict=True):
+    texts = [_spelled(cut, twin) for cut in cuts]
+    encodings = twin.tokenizer.encode_batch(["".join(text) for text in texts], add_special_tokens=False)
+    for conversation, cut, text, encoding in zip(conversations, cuts, texts, encodings, strict=True):
         leading = _leading(tokenizer, cut, twin)
         ids_t = np.concatenate([leading, twin.ids[encoding.ids]]).astype(np.int64)
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         # What the tokenizer puts before the text has no characters of its own.
-        starts_t, stops_t = np.concatenate([np.zeros((len(leading), 2), dtype=np.int64), offsets]).T
-        spans_t = _spans_of_tokens(cut, twin, starts_t, stops_t)
-        parts_t = np.array([span.part for span in cut], dtype=np.int8)[spans_t]
-        strays_t = np.array([span.stray for span in cut], dtype=np.bool_)[spans_t]
-        parts_t[: len(leading)], strays_t[: len(leading)] = Part.TEMPLATE, False
+        labels = [Span("", Part.TEMPLATE, 0), *cut]
+        spans_t = np.concatenate(
+            [np.zeros(len(leading), dtype=np.int64), 1 + _spans_of_tokens(encoding, cut, text)]
+        )
+        parts_t = np.array([span.part for span in labels], dtype=np.int8)[spans_t]
         if (twin.is_control[ids_t] & (parts_t != Part.TEMPLATE) & (parts_t != Part.END)).any():
             raise UserError(
                 f"{where}, row {conversation.row + 1}: a control token of the tokenizer cannot be kept apart "
@@ -140,8 +142,8 @@ def _encode(
             conversation.row,
             ids_t[:max_tokens],
             parts_t[:max_tokens],
-            np.array([span.turn for span in cut], dtype=np.int16)[spans_t][:max_tokens],
-            strays_t[:max_tokens],
+            np.array([span.turn for span in labels], dtype=np.int16)[spans_t][:max_tokens],
+            np.array([span.stray for span in labels], dtype=np.bool_)[spans_t][:max_tokens],
             truncated=len(ids_t) > max_tokens,
         )
 
@@ -153,32 +155,48 @@ def _spans(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, where
         raise UserError(f"{where}, row {conversation.row + 1}: {error}") from None
 
 
-def _spans_of_tokens(
-    cut: Sequence[Span], twin: Twin, starts_t: NDArray[np.int64], stops_t: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _spelled(cut: Sequence[Span], twin: Twin) -> list[str]:
+    """The texts of spans in the twin's spelling: the template's control tokens renamed, contents as they are."""
+    return [span.text if span.part in CONTENTS else _renamed_text(span.text, twin.controls) for span in cut]
+
+
+@lru_cache(maxsize=4096)
+def _renamed_text(text: str, controls: re.Pattern[str]) -> str:
+    return controls.sub(lambda found: ALIAS.format(found[0]), text)
+
+
+def _spans_of_tokens(encoding: Fast, cut: Sequence[Span], texts: Sequence[str]) -> NDArray[np.int64]:
     """Index in `cut` of the span each token belongs to: of those its characters are in, the last-trained."""
-    stops_s = np.cumsum([len(_spelled(span, twin)) for span in cut])
-    first_t = np.searchsorted(stops_s, starts_t, side="right")
-    last_t = np.searchsorted(stops_s, np.maximum(stops_t - 1, starts_t), side="right")
-    # A token without characters at the text's very end belongs to what ends there.
-    spans_t = np.minimum(first_t, len(cut) - 1)
-    for token in np.flatnonzero(first_t < last_t):
-        touched = range(first_t[token], min(last_t[token], len(cut) - 1) + 1)
-        spans_t[token] = max(
-            touched, key=lambda index: (bool(cut[index].text) * (cut[index].part + 1), index)
-        )
+    stops = list(accumulate(map(len, texts)))
+    # Tokens by the span that their first character is in; a token without characters, by where it stands.
+    firsts = [0, *(_first_from(encoding, stop) for stop in stops[:-1]), len(encoding)]
+    spans_t = np.repeat(np.arange(len(cut)), np.diff(firsts))
+    for token in {first - 1 for first in firsts[1:-1] if first > 0}:
+        _, end = _characters(encoding, token)
+        if end > stops[spans_t[token]]:
+            touched = range(spans_t[token], bisect_left(stops, end) + 1)
+            spans_t[token] = max(
+                (index for index in touched if texts[index]), key=lambda index: (cut[index].part, index)
+            )
     return spans_t
 
 
-def _text(cut: Sequence[Span], twin: Twin) -> str:
-    return "".join(_spelled(span, twin) for span in cut)
+def _first_from(encoding: Fast, place: int) -> int:
+    """The first token that begins at this character or after it."""
+    token = encoding.char_to_token(place)
+    if token is None:  # no token has the character
+        return bisect_left(range(len(encoding)), place, key=lambda token: _characters(encoding, token)[0])
+    while token < len(encoding) and _characters(encoding, token)[0] < place:
+        token += 1
+    while token > 0 and _characters(encoding, token - 1)[0] >= place:
+        token -= 1
+    return token
 
 
-def _spelled(span: Span, twin: Twin) -> str:
-    """A span in the twin's spelling: its own control tokens renamed, a content as it is."""
-    if span.part not in (Part.TEMPLATE, Part.END):
-        return span.text
-    return twin.controls.sub(lambda found: ALIAS.format(found[0]), span.text)
+def _characters(encoding: Fast, token: int) -> tuple[int, int]:
+    found = encoding.token_to_chars(token)
+    assert found is not None  # nothing but text was encoded
+    return found
 
 
 def _leading(tokenizer: PreTrainedTokenizerFast, cut: Sequence[Span], twin: Twin) -> tuple[int, ...]:

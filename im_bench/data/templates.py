@@ -41,6 +41,9 @@ class Part(IntEnum):
 PART_OF_ROLE: dict[Role, Part] = {"system": Part.SYSTEM, "user": Part.INSTRUCTION, "assistant": Part.OUTPUT}
 
 
+CONTENTS = frozenset(PART_OF_ROLE.values())
+
+
 class Span(NamedTuple):
     text: str
     part: Part
@@ -74,7 +77,7 @@ def with_template(tokenizer: PreTrainedTokenizerFast, name: str, where: str) -> 
         raise UserError(
             f"model.chat_template=own: {where} has no chat template; use model.chat_template=tulu"
         )
-    _skeleton.cache_clear()
+    _frame.cache_clear()  # the tokenizer may have had another template
     return tokenizer
 
 
@@ -129,8 +132,8 @@ def spans(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], *, prompt: 
         UserError: when a content does not stand in the rendering as it is, once and in order, or when
             an assistant turn is not followed by a token that ends it.
     """
-    pieces = _skeleton(tokenizer, tuple(turn.role for turn in turns), prompt)
-    cut = list(_interleave(tokenizer, pieces, turns))
+    frame = _frame(tokenizer, tuple(turn.role for turn in turns), prompt)
+    cut = [span._replace(text=turns[span.turn].content) if span.part in CONTENTS else span for span in frame]
     if "".join(span.text for span in cut) != render(tokenizer, turns, prompt=prompt):
         raise UserError(
             "model.chat_template: the template changes the content of a turn, so parts cannot be aligned"
@@ -144,50 +147,48 @@ def turn_end(tokenizer: PreTrainedTokenizerFast) -> str:
     Raises:
         UserError: when no control token ends it.
     """
-    return _end(tokenizer, _skeleton(tokenizer, ("user", "assistant"), False)[-1])
+    frame = _frame(tokenizer, ("user", "assistant"), False)
+    return next(span.text for span in frame if span.part == Part.END)
 
 
 @lru_cache(maxsize=1024)
-def _skeleton(tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...], prompt: bool) -> tuple[str, ...]:
-    """The template's own text before, between and after the contents of turns with these roles."""
+def _frame(tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...], prompt: bool) -> tuple[Span, ...]:
+    """The spans of turns with these roles, whatever their contents, which are left empty."""
     marks = [f"{OPEN}{number}{CLOSE}" for number in range(len(roles))]
     turns = [Turn(role, mark) for role, mark in zip(roles, marks, strict=True)]
-    rest = render(tokenizer, turns, prompt=prompt)
-    pieces = []
+    before, *after = _between(render(tokenizer, turns, prompt=prompt), marks, roles)
+    frame: list[Span] = []
+    for number, (role, rest) in enumerate(zip(roles, after, strict=True)):
+        frame += _introduction(before, roles, number)
+        frame.append(Span("", PART_OF_ROLE[role], number))
+        before = rest
+        if role == "assistant":
+            end = _end(tokenizer, rest)
+            frame.append(Span(end, Part.END, number))
+            before = rest.removeprefix(end)
+    return (*frame, Span(before, Part.TEMPLATE, len(roles) - 1))
+
+
+def _between(text: str, marks: Sequence[str], roles: Sequence[Role]) -> Iterator[str]:
+    """The template's own text before, between and after the marks."""
     for mark in marks:
-        before, found, rest = rest.partition(mark)
-        if not found or mark in rest:
+        before, found, text = text.partition(mark)
+        if not found or mark in text:
             raise UserError(
                 f"model.chat_template: a turn of roles {list(roles)} is left out, repeated or moved"
             )
-        pieces.append(before)
-    return (*pieces, rest)
+        yield before
+    yield text
 
 
-def _interleave(
-    tokenizer: PreTrainedTokenizerFast, pieces: Sequence[str], turns: Sequence[Turn]
-) -> Iterator[Span]:
-    """Spans in order; `pieces` has the template's text before each turn, and after the last."""
-    before = pieces[0]
-    for number, turn in enumerate(turns):
-        yield from _introduction(before, turns, number)
-        yield Span(turn.content, PART_OF_ROLE[turn.role], number)
-        before = pieces[number + 1]
-        if turn.role == "assistant":
-            end = _end(tokenizer, before)
-            yield Span(end, Part.END, number)
-            before = before.removeprefix(end)
-    yield Span(before, Part.TEMPLATE, len(turns) - 1)
-
-
-def _introduction(text: str, turns: Sequence[Turn], number: int) -> Iterator[Span]:
+def _introduction(text: str, roles: Sequence[Role], number: int) -> Iterator[Span]:
     """The template's text before a turn.
 
     Of it the published code's IT (finetune.py, encode_with_messages_format) leaves in its loss the newline that
     closes an output, and the role marker of an assistant that answers nobody.
     """
-    follows_output = number > 0 and turns[number - 1].role == "assistant"
-    answers_nobody = turns[number].role == "assistant" and (number == 0 or follows_output)
+    follows_output = number > 0 and roles[number - 1] == "assistant"
+    answers_nobody = roles[number] == "assistant" and (number == 0 or follows_output)
     if answers_nobody:
         yield Span(text, Part.TEMPLATE, number, stray=True)
     elif follows_output and text.startswith("\n"):
