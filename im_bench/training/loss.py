@@ -20,7 +20,7 @@ from im_bench.config import UserError
 from im_bench.data.batching import MicroBatch
 from im_bench.training.noise import noisy
 
-CHUNK = 256
+CHUNK = 512
 """Tokens whose logits are held at a time; the backward pass computes them again."""
 
 
