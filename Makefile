@@ -33,3 +33,14 @@ check: setup ## format, lint, types, import contract
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: setup ## speed and memory beside TRL and the published recipe; an hour and a half on two cores
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python benchmarks/preparing.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/training.py
+
+.PHONY: bench-gpu
+bench-gpu: setup ## speed, utilisation and memory of a 1B-parameter Llama on a GPU
+	$(BIN)/python benchmarks/gpu.py

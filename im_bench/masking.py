@@ -88,11 +88,10 @@ def legend(loss: str, *, colour: bool) -> Text:
     if not colour:
         return text.append("[[carries loss]]  [[0.5: carries loss of that weight]]  does not\n")
     for part in Part:
-        name = part.name.lower()
-        text.append(f" {name} ", style=_style(part, 1.0)).append(f" {name} ", style=_style(part, 0.0)).append(
-            " "
-        )
-    return text.append(" (on colour: carries loss; underlined: of a weight below 1)\n")
+        text.append(f" {part.name.lower()} ", style=_style(part, 1.0)).append(" ")
+    return text.append(
+        "\non colour: carries loss; underlined: of a weight other than 1; in colour: carries none\n"
+    )
 
 
 def _style(part: Part, weight: float) -> str:

@@ -1,6 +1,5 @@
 """The installed package: conf/ and sweeps/ are in the wheel and are found from there."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -23,8 +22,6 @@ assert len(sweep_runs("demo", SWEEPS, ["benchmark=[piqa]"])) == 6
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if importlib.util.find_spec("hatchling") is None:
-        pytest.skip("hatchling, which builds the wheel, is not installed")
     folder = tmp_path_factory.mktemp("wheel")
     build = [
         sys.executable,
