@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=["lima", "dolly_3k"], choices=setting.FILES)
     parser.add_argument("--losses", nargs="+", default=["it", "im"], choices=["it", "im"])
     parser.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES)
-    parser.add_argument("--examples", type=int, default=192)
+    parser.add_argument("--examples", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     if options.side:

@@ -226,11 +226,20 @@ def check_model_folder(folder: Path, key: str) -> None:
     Raises:
         UserError: naming `key`, the folder and the missing file.
     """
-    if not folder.is_dir():
-        raise UserError(f"{key}={folder}: there is no such folder")
+    check_tokenizer_folder(folder, key)
     if not (folder / "config.json").is_file():
         raise UserError(f"{key}={folder}: there is no config.json, so this is no model folder")
     if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise UserError(f"{key}={folder}: there are no weights ({' or '.join(WEIGHTS)})")
+
+
+def check_tokenizer_folder(folder: Path, key: str) -> None:
+    """Refuse a folder that no tokenizer can be loaded from.
+
+    Raises:
+        UserError: naming `key`, the folder and the missing file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{key}={folder}: there is no such folder")
     if not any((folder / name).is_file() for name in TOKENIZER):
         raise UserError(f"{key}={folder}: there is no tokenizer (tokenizer.json or tokenizer.model)")

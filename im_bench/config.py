@@ -229,7 +229,7 @@ class Train(Frozen):
     lora: Lora | None = None
     """None trains all weights."""
     save_epochs: bool = False
-    """Whether a checkpoint is kept after every epoch, in `epochs/N` of the step's folder."""
+    """Whether a checkpoint is kept after every epoch: `epochs/N` of the step's folder, and itself for the last."""
 
 
 class Harness(Frozen):

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 ROWS = 3
 """Conversations that are shown where none is named."""
+SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {
+    0x0A: "\u21b5\n",
+    0x7F: "\u2421",
+}
+"""How characters are shown that a terminal would act on."""
 COLOURS = {
     Part.TEMPLATE: "bright_black",
     Part.SYSTEM: "magenta",
@@ -72,7 +77,7 @@ def shown(masked: Masked, tokenizer: PreTrainedTokenizerFast, *, colour: bool) -
     counts = f"{len(weights)} tokens, {len(carrying)} carry loss, weight {sum(carrying):g}"
     text = Text().append(f"row {encoded.row}: {counts}{cut}{fate}\n", style="bold")
     for part, weight, piece in _pieces(masked, tokenizer):
-        sign = piece.replace("\n", "\u21b5\n")
+        sign = piece.translate(SIGNS)
         if colour:
             text.append(sign, style=_style(part, weight))
         elif weight:
@@ -121,9 +126,10 @@ def _chosen(
     by_row = {conversation.row: conversation for conversation in there}
     for row in rows:
         if row not in by_row:
+            some = ", ".join(map(str, sorted(by_row)[:ROWS]))
             raise UserError(
                 f"--rows {row}: not among the {len(by_row)} rows of dataset={run.dataset.name} "
-                f"subset={run.subset.name}, which are {min(by_row)} to {max(by_row)}"
+                f"subset={run.subset.name}, from 0: {some}, ... {max(by_row)}"
             )
     return [by_row[row] for row in rows]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from im_bench import config as c
 from im_bench import places
+from im_bench.assets import check_tokenizer_folder
 from im_bench.data.templates import with_template
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.identity import TrainIdentity
@@ -71,6 +72,8 @@ def tokenizer(run: c.Training) -> PreTrainedTokenizerFast:
     from im_bench.checkpoint import templated_tokenizer
 
     model = run.model
+    if model.source == "local":
+        check_tokenizer_folder(Path(_place(model)), "model.path")
     if model.source != "toy":
         return templated_tokenizer(_place(model), model.revision, model.chat_template)
     from im_bench.toy.base import make_tokenizer, read_pages

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 # Read by the libraries when they are imported, so set before any of them is.
 CACHE = tempfile.TemporaryDirectory(prefix="im-bench-tests-", ignore_cleanup_errors=True)
 os.environ.update(HF_HOME=CACHE.name, HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline")
+# A shell that runs this in its background has it ignore Ctrl-C, and with it every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 LOOPBACK = ("127.", "::1", "localhost")
 
 TEXTS = [

@@ -129,18 +129,18 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(cell: Command, overrid
     [
         ("", "rows.jsonl: the file holds no rows"),
         ("\n\n", "rows.jsonl: the file holds no rows"),
-        (f"{json.dumps(ROW)}\n" + '{"prompt": ', "rows.jsonl, row 2: not JSON"),
-        ("[1]", "rows.jsonl, row 1: expected an object with fields, found list"),
-        ('{"text": "a"}', "rows.jsonl, row 1: fields ['text'] fit no format; give `messages`, "),
-        ('{"messages": []}', "rows.jsonl, row 1: `messages` must be a list of objects"),
-        (json.dumps(ROW) + '\n{"prompt": "a"}', "rows.jsonl, row 2: `completion` is missing"),
-        (json.dumps(ROW | {"completion": " "}), "rows.jsonl, row 1, turn 2: the output is empty"),
-        (json.dumps(ROW | {"prompt": ""}), "rows.jsonl, row 1, turn 1: the user turn is empty"),
+        (f"{json.dumps(ROW)}\n" + '{"prompt": ', "rows.jsonl, row 1 (line 2): not JSON"),
+        ("[1]", "rows.jsonl, row 0 (line 1): expected an object with fields, found list"),
+        ('{"text": "a"}', "rows.jsonl, row 0 (line 1): fields ['text'] fit no format; give `messages`, "),
+        ('{"messages": []}', "rows.jsonl, row 0 (line 1): `messages` must be a list of objects"),
+        (json.dumps(ROW) + '\n{"prompt": "a"}', "rows.jsonl, row 1 (line 2): `completion` is missing"),
+        (json.dumps(ROW | {"completion": " "}), "rows.jsonl, row 0 (line 1), turn 2: the output is empty"),
+        (json.dumps(ROW | {"prompt": ""}), "rows.jsonl, row 0 (line 1), turn 1: the user turn is empty"),
         (
             json.dumps({"messages": [{"role": "human", "content": "a"}]}),
-            "rows.jsonl, row 1, message 1: role 'human' is unknown; use one of system, user, assistant",
+            "rows.jsonl, row 0 (line 1), message 1: role 'human' is unknown; use one of system, user, assistant",
         ),
-        (json.dumps({"messages": TURNS[:1]}), "rows.jsonl, row 1: there is no assistant turn"),
+        (json.dumps({"messages": TURNS[:1]}), "rows.jsonl, row 0 (line 1): there is no assistant turn"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_number(cell: Command, place: Path, content: str, reason: str) -> None:
@@ -153,7 +153,7 @@ def test_a_bad_row_is_named_by_file_and_number(cell: Command, place: Path, conte
     [
         (["dataset.path=none.jsonl"], "dataset.path=none.jsonl: there is no such file"),
         (["dataset.path=model"], "dataset.path=model: there is no such file"),
-        (["dataset.format=alpaca"], "rows.jsonl, row 1: `instruction` is missing"),
+        (["dataset.format=alpaca"], "rows.jsonl, row 0 (line 1): `instruction` is missing"),
         (["subset=first", "subset.size=4"], "subset.size=4: the dataset has 3 conversations"),
         (["model.path=none"], "model.path=none: there is no such folder"),
         (["model.path=rows.jsonl"], "model.path=rows.jsonl: there is no such folder"),

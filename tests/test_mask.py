@@ -87,9 +87,12 @@ def test_with_colour_what_carries_loss_stands_on_the_colour_of_its_part(mask, mo
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["--rows", "9"], "--rows 9: not among the 4 rows of dataset=local subset=full, which are 0 to 3"),
+        (
+            ["--rows", "9"],
+            "--rows 9: not among the 4 rows of dataset=local subset=full, from 0: 0, 1, 2, ... 3",
+        ),
         (["loss=em"], "loss=em: there is no such loss; did you mean im?"),
-        (["model.path=none"], "none: could not be loaded"),
+        (["model.path=none"], "model.path=none: there is no such folder"),
         (["dataset.path=none"], "dataset.path=none: there is no such file"),
         (["loss=it_released", "model.chat_template=zephyr"], "loss=it_released: the published code's labels"),
     ],

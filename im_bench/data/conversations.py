@@ -116,5 +116,11 @@ def _check(turns: list[Turn], where: str, allow_empty_output: bool) -> None:
         raise UserError(f"{where}: there is no assistant turn, so nothing to learn an output from")
     for number, turn in enumerate(turns, start=1):
         if not turn.content and not (turn.role == "assistant" and allow_empty_output):
-            part = "output" if turn.role == "assistant" else f"{turn.role} turn"
-            raise UserError(f"{where}, turn {number}: the {part} is empty; remove the row or fill it")
+            if turn.role != "assistant":
+                raise UserError(
+                    f"{where}, turn {number}: the {turn.role} turn is empty; remove the row or fill it"
+                )
+            raise UserError(
+                f"{where}, turn {number}: the output is empty; remove the row or fill it, or let a model learn to "
+                "stop at once by dataset.allow_empty_output=true"
+            )

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from im_bench.config import UserError
 from im_bench.data.conversations import Conversation, Turn
+from im_bench.data.rows import at
 from im_bench.data.templates import CONTENTS, Part, Span, control_tokens, spans
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _encode(
         parts_t = np.array([span.part for span in labels], dtype=np.int8)[spans_t]
         if (twin.is_control[ids_t] & (parts_t != Part.TEMPLATE) & (parts_t != Part.END)).any():
             raise UserError(
-                f"{where}, row {conversation.row + 1}: a control token of the tokenizer cannot be kept apart "
+                f"{at(where, conversation.row)}: a control token of the tokenizer cannot be kept apart "
                 "from the same characters in a content; remove them from the row"
             )
         yield Encoded(
@@ -152,7 +153,7 @@ def _spans(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, where
     try:
         return spans(tokenizer, conversation.turns)
     except UserError as error:
-        raise UserError(f"{where}, row {conversation.row + 1}: {error}") from None
+        raise UserError(f"{at(where, conversation.row)}: {error}") from None
 
 
 def _spelled(cut: Sequence[Span], twin: Twin) -> list[str]:

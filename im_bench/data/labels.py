@@ -10,6 +10,7 @@ import numpy as np
 
 from im_bench.config import UserError
 from im_bench.data.encoding import Encoding
+from im_bench.data.rows import at
 from im_bench.data.templates import Part
 from im_bench.data.weights import Example
 
@@ -17,7 +18,8 @@ from im_bench.data.weights import Example
 def label_report(encoding: Encoding, examples: Sequence[Example], *, where: str) -> dict[str, Any]:
     """Counts of conversations and tokens, as JSON keeps them.
 
-    `instruction_output_ratio` is in tokens: instruction and system over output, of all conversations.
+    `instruction_output_ratio` is in tokens: instruction and system over output, of all conversations; null where no
+    output has a token.
     `ends_outside` counts ends of turn that carry no loss, `truncated` of them cut off with their conversation's tail.
 
     Args:
@@ -33,17 +35,14 @@ def label_report(encoding: Encoding, examples: Sequence[Example], *, where: str)
     for encoded, example in zip(encoding.kept, examples, strict=True):
         carries_t = example.weights_t > 0
         if not carries_t.any():
-            raise UserError(
-                f"{where}, row {encoded.row + 1}: no token carries loss, so nothing can be learned"
-            )
+            raise UserError(f"{at(where, encoded.row)}: no token carries loss, so nothing can be learned")
         tokens.update(encoded.parts_t.tolist())
         supervised.update(encoded.parts_t[carries_t].tolist())
     truncated = [encoded.row for encoded in encoding.kept if encoded.truncated]
     if not supervised[Part.END]:
-        row = encoding.kept[0].row + 1
         raise UserError(
-            f"{where}, row {row} and every other: no end of an output carries loss, so the model would never stop; "
-            "raise train.max_tokens, which cuts off what is longer"
+            f"{at(where, encoding.kept[0].row)} and every other: no end of an output carries loss, so the model would "
+            "never stop; raise train.max_tokens, which cuts off what is longer"
         )
     return {
         "conversations": len(encoding.kept) + len(encoding.dropped),
@@ -56,18 +55,20 @@ def label_report(encoding: Encoding, examples: Sequence[Example], *, where: str)
         "supervised_tokens": sum(supervised.values()),
         "weight": float(sum(example.weights_t.sum(dtype=np.float64) for example in examples)),
         "ends_outside": _ends_cut(encoding) + tokens[Part.END] - supervised[Part.END],
-        "instruction_output_ratio": (tokens[Part.INSTRUCTION] + tokens[Part.SYSTEM])
-        / max(1, tokens[Part.OUTPUT]),
+        "instruction_output_ratio": (tokens[Part.INSTRUCTION] + tokens[Part.SYSTEM]) / tokens[Part.OUTPUT]
+        if tokens[Part.OUTPUT]
+        else None,
     }
 
 
 def describe(report: dict[str, Any]) -> str:
     """The label report for a person, a few lines."""
     whole, carrying = sum(report["tokens"].values()), report["supervised_tokens"]
+    ratio = report["instruction_output_ratio"]
     lines = [
         f"labels: {report['kept']} of {report['conversations']} conversations "
         f"({report['truncated']} truncated, {len(report['dropped_rows'])} dropped as no output fits), "
-        f"instruction/output {report['instruction_output_ratio']:.2f}",
+        f"instruction/output {'n/a' if ratio is None else format(ratio, '.2f')}",
         f"  {carrying} of {whole} tokens are supervised ({carrying / whole:.1%}), "
         f"{report['ends_outside']} ends of turn are not",
     ]

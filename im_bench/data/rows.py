@@ -10,6 +10,12 @@ from typing import Any
 from im_bench.config import UserError
 
 
+def at(file: Path | str, row: int) -> str:
+    """Where a row is, in words: its number from 0, and in JSON lines its line."""
+    line = f" (line {row + 1})" if str(file).endswith(".jsonl") else ""
+    return f"{file}, row {row}{line}"
+
+
 def numbered_rows(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Each row's number from 0 (its line, or its place in the list), where it is in words, and its object.
 
@@ -18,7 +24,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """
     found = False
     for row, value in _values(path):
-        where = f"{path}, row {row + 1}"
+        where = at(path, row)
         if not isinstance(value, dict):
             raise UserError(f"{where}: expected an object with fields, found {type(value).__name__}")
         found = True
@@ -71,12 +77,16 @@ def _values(path: Path) -> Iterator[tuple[int, Any]]:
         return
     for row, line in enumerate(text.split("\n")):
         if line.strip():
-            yield row, _parse(line, f"{path}, row {row + 1}")
+            yield row, _parse(line, at(path, row))
 
 
 def _parse(text: str, where: str, remedy: str = "") -> Any:
     try:
         return json.loads(text)
+    except RecursionError:
+        raise UserError(f"{where}: nested too deeply") from None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text else ""
         raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno}){remedy}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{where}: {error}") from None

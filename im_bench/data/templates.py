@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jinja2 import TemplateError
-
 from im_bench.config import UserError
 from im_bench.data.conversations import Role, Turn
 
@@ -99,7 +97,10 @@ def template_text(name: str) -> str:
         raise UserError(
             f"model.chat_template={name}: use {', '.join(sorted(known))}, own, or the path of a Jinja file"
         )
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"model.chat_template={name}: not UTF-8; save the file as UTF-8") from None
 
 
 def template_sha256(name: str) -> str:
@@ -116,9 +117,10 @@ def render(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], *, prompt:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
-    except (TemplateError, ValueError) as error:
+    except Exception as error:  # a template is a program, and fails as one
         raise UserError(
-            f"model.chat_template: the template fails on roles {[t.role for t in turns]}: {error}"
+            f"model.chat_template: the template fails on roles {[turn.role for turn in turns]}: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 
@@ -136,7 +138,8 @@ def spans(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], *, prompt: 
     cut = [span._replace(text=turns[span.turn].content) if span.part in CONTENTS else span for span in frame]
     if "".join(span.text for span in cut) != render(tokenizer, turns, prompt=prompt):
         raise UserError(
-            "model.chat_template: the template changes the content of a turn, so parts cannot be aligned"
+            "model.chat_template: the rendering is not the template's own text with the contents as they are "
+            "(the template changes, measures or times one), so parts cannot be aligned"
         )
     return cut
 

@@ -47,7 +47,7 @@ def _by_part(encoded: Encoded, loss: LossIdentity) -> NDArray[np.float32]:
     # In the order of `Part`: template, system, instruction, output, end.
     of_parts = (loss.template_weight, prompt, prompt, loss.output_weight, loss.output_weight)
     weights_t = np.array(of_parts, dtype=np.float32)[encoded.parts_t]
-    if loss.turns == "last":
+    if loss.turns == "last" and encoded.has_output:
         outputs_t = encoded.parts_t >= Part.OUTPUT
         weights_t[outputs_t & (encoded.turns_t < encoded.turns_t[outputs_t].max())] = 0.0
     return weights_t

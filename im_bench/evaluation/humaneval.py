@@ -94,7 +94,7 @@ def load_problems(path: str, revision: str | None, rows: str | None = None) -> l
     except (OSError, ValueError) as error:  # what it raises for the absent, unreachable or malformed
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: {first}. Without network, paths.hub=FOLDER can serve it") from error
-    problems = [_problem(row, f"{path}, row {number}") for number, row in enumerate(loaded, start=1)]
+    problems = [_problem(row, f"{path}, row {number}") for number, row in enumerate(loaded)]
     doubles = [name for name, count in Counter(problem.task_id for problem in problems).items() if count > 1]
     if doubles:
         raise UserError(f"{path}: task_id {doubles[0]} is there more than once; each problem needs its own")

@@ -106,7 +106,7 @@ def fit(
         trainer.add_callback(Follow(log, counts))
         if keep is not None:
             trainer.add_callback(KeepEpochs(trainer, keep, train))
-        trainer.train(resume_from_checkpoint=_last_state(out / STATE))
+        trainer.train(resume_from_checkpoint=_last_state(_state(out, runtime), runtime.processes))
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
@@ -233,7 +233,7 @@ def summary(state: TrainerState) -> dict[str, float]:
 
 def _arguments(train: Train, runtime: Runtime, *, num_steps: int, seed: int, out: Path) -> TrainingArguments:
     arguments = TrainingArguments(
-        output_dir=str(out / STATE),
+        output_dir=str(_state(out, runtime)),
         max_steps=num_steps,
         per_device_train_batch_size=1,  # one optimiser step; its micro-batches are inside
         learning_rate=train.learning_rate,
@@ -267,13 +267,26 @@ def _only(batches: list[StepBatch]) -> StepBatch:
     return batch
 
 
-def _last_state(folder: Path) -> str | None:
+def _state(out: Path, runtime: Runtime) -> Path:
+    """Where an interrupted training is kept; what some processes saved together, others cannot load."""
+    return out / STATE / (f"{runtime.parallel}-{runtime.processes}" if runtime.processes > 1 else "alone")
+
+
+def _last_state(folder: Path, processes: int) -> str | None:
     """The last whole saved state; one that was cut off in the middle of saving is removed."""
     whole = []
     for path in folder.glob("checkpoint-*"):
-        try:
-            json.loads((path / "trainer_state.json").read_text())
+        if _is_whole(path, processes):
             whole.append(path)
-        except (OSError, json.JSONDecodeError):
-            shutil.rmtree(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)  # every process comes by here
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+
+
+def _is_whole(state: Path, processes: int) -> bool:
+    """The first process writes its JSON last, every process its random numbers."""
+    try:
+        json.loads((state / "trainer_state.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    return len(list(state.glob("rng_state*.pth"))) == processes

@@ -17,6 +17,7 @@ from im_bench.data.conversations import read_conversations
 from im_bench.data.encoding import Encoding, encode
 from im_bench.data.labels import describe, label_report
 from im_bench.data.released import markers
+from im_bench.data.rows import at
 from im_bench.data.subsets import select
 from im_bench.data.weights import Example, weigh
 from im_bench.identity import TrainIdentity
@@ -133,7 +134,7 @@ def _flat(name: str, values: dict[str, Any]) -> dict[str, float]:
     for key, value in values.items():
         if isinstance(value, dict):
             found |= _flat(f"{name}/{key}", value)
-        elif not isinstance(value, list):
+        elif isinstance(value, int | float):
             found[f"{name}/{key}"] = value
     return found
 
@@ -161,7 +162,7 @@ def _check_positions(model: PreTrainedModel, encoding: Encoding, job: Job) -> No
     for encoded in encoding.kept:
         if positions is not None and len(encoded.ids_t) > positions:
             raise UserError(
-                f"{job.file}, row {encoded.row + 1}: {len(encoded.ids_t)} tokens, but the model has {positions} "
+                f"{at(job.file, encoded.row)}: {len(encoded.ids_t)} tokens, but the model has {positions} "
                 f"positions; train.max_tokens={positions} cuts what is longer"
             )
 

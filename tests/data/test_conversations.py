@@ -102,7 +102,7 @@ def test_a_row_number_counts_lines_with_the_blank_ones(written):
 
 def test_the_first_row_decides_the_format_of_a_file(written):
     path = written(json.dumps(MESSAGES) + "\n" + json.dumps(FORMATS["alpaca"]))
-    with pytest.raises(UserError, match="row 2: `messages` must be a list"):
+    with pytest.raises(UserError, match=r"row 1 \(line 2\): `messages` must be a list"):
         read_conversations(path, "auto")
 
 
@@ -111,22 +111,30 @@ def message(**fields):
 
 
 WRONG_ROWS = {
-    "not json": ('{"messages": [', r"row 2: not JSON \(Expecting value at column 15\)"),
-    "not an object": ("[1, 2]", "row 2: expected an object with fields, found list"),
-    "null": ("null", "row 2: expected an object with fields, found NoneType"),
-    "messages no list": ('{"messages": "Hi"}', "row 2: `messages` must be a list of objects"),
-    "messages empty": ('{"messages": []}', "row 2: `messages` must be a list of objects"),
-    "message no object": ('{"messages": ["Hi"]}', "row 2, message 1: expected an object with `role`"),
+    "not json": ('{"messages": [', r"row 1 \(line 2\): not JSON \(Expecting value at column 15\)"),
+    "too deep": ("[" * 100_000, r"row 1 \(line 2\): nested too deeply"),
+    "thousands of digits": ('{"n": ' + "1" * 5000 + "}", r"row 1 \(line 2\): Exceeds the limit"),
+    "not an object": ("[1, 2]", r"row 1 \(line 2\): expected an object with fields, found list"),
+    "null": ("null", r"row 1 \(line 2\): expected an object with fields, found NoneType"),
+    "messages no list": ('{"messages": "Hi"}', r"row 1 \(line 2\): `messages` must be a list of objects"),
+    "messages empty": ('{"messages": []}', r"row 1 \(line 2\): `messages` must be a list of objects"),
+    "message no object": (
+        '{"messages": ["Hi"]}',
+        r"row 1 \(line 2\), message 1: expected an object with `role`",
+    ),
     "role unknown": (
         message(role="bot", content="x"),
-        "row 2, message 2: role 'bot' is unknown; use one of sys",
+        r"row 1 \(line 2\), message 2: role 'bot' is unknown; use one of sys",
     ),
-    "role missing": (message(content="x"), "row 2, message 2: role None is unknown"),
-    "content missing": (message(role="assistant"), "row 2, message 2: `content` is missing"),
+    "role missing": (message(content="x"), r"row 1 \(line 2\), message 2: role None is unknown"),
+    "content missing": (message(role="assistant"), r"row 1 \(line 2\), message 2: `content` is missing"),
     "content a list": (message(role="assistant", content=[]), "message 2: `content` is list, not text"),
     "content null": (message(role="assistant", content=None), "message 2: `content` is NoneType, not text"),
-    "output empty": (message(role="assistant", content=" \n"), "row 2, turn 2: the output is empty"),
-    "instruction empty": (message(role="user", content=""), "row 2: there is no assistant turn"),
+    "output empty": (
+        message(role="assistant", content=" \n"),
+        r"row 1 \(line 2\), turn 2: the output is empty",
+    ),
+    "instruction empty": (message(role="user", content=""), r"row 1 \(line 2\): there is no assistant turn"),
     "half a character": (message(role="assistant", content="\ud83d"), "message 2: `content` has half a char"),
 }
 
@@ -136,22 +144,24 @@ def test_a_wrong_row_is_named_with_its_file_and_what_is_wrong(written, row, said
     path = written(json.dumps(MESSAGES) + "\n" + row + "\n")
     with pytest.raises(UserError, match=said) as error:
         read_conversations(path, "auto")
-    assert str(error.value).startswith(f"{path}, row 2")
+    assert str(error.value).startswith(f"{path}, row 1 (line 2)")
 
 
 def test_an_empty_instruction_is_named(written):
-    with pytest.raises(UserError, match="row 1, turn 1: the user turn is empty; remove the row or fill it"):
+    with pytest.raises(
+        UserError, match=r"row 0 \(line 1\), turn 1: the user turn is empty; remove the row or fill it"
+    ):
         read_conversations(written('{"prompt": "", "completion": "x"}'), "auto")
 
 
 @pytest.mark.parametrize("format, field", [("prompt_completion", "prompt"), ("alpaca", "instruction")])
 def test_a_row_that_lacks_a_field_of_the_named_format_is_told_which(written, format, field):
-    with pytest.raises(UserError, match=f"row 1: `{field}` is missing"):
+    with pytest.raises(UserError, match=rf"row 0 \(line 1\): `{field}` is missing"):
         read_conversations(written('{"text": "x"}'), format)
 
 
 def test_a_row_of_no_known_format_is_told_the_known_ones(written):
-    said = r"row 1: fields \['question', 'reply'\] fit no format; give `messages`, `prompt` and `completion`"
+    said = r"row 0 \(line 1\): fields \['question', 'reply'\] fit no format; give `messages`, `prompt` and `completion`"
     with pytest.raises(UserError, match=said):
         read_conversations(written('{"reply": "x", "question": "y"}'), "auto")
 
@@ -187,7 +197,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_empty_output_is_a_row_like_any_other_when_it_is_allowed(written):
     path = written('{"prompt": "Say nothing.", "completion": ""}')
     assert turns(path, allow_empty_output=True) == [[Turn("user", "Say nothing."), Turn("assistant", "")]]
-    with pytest.raises(UserError, match="row 1, turn 2: the output is empty; remove the row or fill it"):
+    with pytest.raises(
+        UserError, match=r"row 0 \(line 1\), turn 2: the output is empty; remove the row or fill it"
+    ):
         read_conversations(path, "auto")
 
 

@@ -120,7 +120,7 @@ def test_nothing_left_is_an_error(tokenizer):
 
 def test_a_conversation_that_cannot_be_aligned_is_named_by_file_and_row(tokenizer):
     unstripped = Conversation(4, (Turn("user", " Hi"), Turn("assistant", "Ho")))
-    with pytest.raises(UserError, match="rows.jsonl, row 5: .* parts cannot be aligned"):
+    with pytest.raises(UserError, match=r"rows.jsonl, row 4 \(line 5\): .* parts cannot be aligned"):
         encoded(tokenizer, conversation("Hi", "Ho"), unstripped)
 
 

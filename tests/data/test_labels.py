@@ -75,7 +75,8 @@ def test_ends_outside_the_loss_are_those_cut_off_and_those_of_earlier_turns(repo
 
 def test_no_end_in_the_loss_at_all_is_refused_with_the_remedy(report):
     with pytest.raises(
-        UserError, match="rows.jsonl, row 5 and every other: no end of an output .*raise train.max_to"
+        UserError,
+        match=r"rows.jsonl, row 4 \(line 5\) and every other: no end of an output .*raise train.max_to",
     ):
         report(CUT)
 

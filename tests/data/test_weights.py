@@ -53,6 +53,10 @@ def test_between_it_and_im_the_prompt_has_a_part_of_the_weight():
     assert weights(ONE, prompt_weight=0.5) == [0, 0, 0.5, 0, 0.5, 0.5, 0, 1, 1, 1, 1, 0]
 
 
+def test_a_conversation_without_an_output_has_no_last_turn():
+    assert weights(encoded([0, 2, 2]), turns="last", prompt_weight=1) == [0, 1, 1]
+
+
 def test_outputs_are_counted_with_their_ends_whatever_their_weight():
     assert weigh(ONE, LossIdentity(**IT)).outputs == 4
     assert weigh(ONE, LossIdentity(**IT | {"prompt_weight": 1})).outputs == 4

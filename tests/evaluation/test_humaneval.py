@@ -199,9 +199,9 @@ def test_problems_are_read_from_a_folder_in_hub_layout(tmp_path):
 
 
 def test_bad_problems_are_named(tmp_path):
-    with pytest.raises(UserError, match="row 1: needs the text column `test`"):
+    with pytest.raises(UserError, match="row 0: needs the text column `test`"):
         load_problems(hub_folder(tmp_path / "a", test=[1, 2, 3]), None)
-    with pytest.raises(UserError, match=r"row 2: `test` is not Python \(.*, line 1\)"):
+    with pytest.raises(UserError, match=r"row 1: `test` is not Python \(.*, line 1\)"):
         load_problems(hub_folder(tmp_path / "b", test=["x = 1", "def check(c) pass", "x = 1"]), None)
     with pytest.raises(UserError, match="task_id own/1 is there more than once"):
         load_problems(hub_folder(tmp_path / "c", task_id=["own/0", "own/1", "own/1"]), None)

@@ -49,17 +49,19 @@ def test_sharded_low_rank_updates_are_saved_whole(tuned, weights):
 
 def test_two_processes_go_on_from_where_they_were_cut_off(tuned, weights, tmp_path):
     two = {"processes": 2, "parallel": "fsdp", "threads": 1}
-    _, whole, _ = losses_and_weights(tuned, weights, "whole", runtime=two)
+    # Long enough that the processes are not through before they are stopped.
+    options = OPTIONS | {"epochs": 4}
+    _, whole, _ = losses_and_weights(tuned, weights, "whole", runtime=two, epochs=4)
 
     def interrupt(values):
         if values["step"] == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tuned("cut", ROWS, follow=interrupt, runtime=two, **OPTIONS)
+        tuned("cut", ROWS, follow=interrupt, runtime=two, **options)
     steps = []
-    out = tuned("cut", ROWS, follow=lambda values: steps.append(values["step"]), runtime=two, **OPTIONS)
-    assert steps[0] > 1 and steps[-1] == 6
+    out = tuned("cut", ROWS, follow=lambda values: steps.append(values["step"]), runtime=two, **options)
+    assert steps[0] > 1 and steps[-1] == 12
     resumed = weights(out)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 

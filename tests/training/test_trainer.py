@@ -148,7 +148,7 @@ def test_twice_interrupted_training_ends_bit_equal_too(dropping, examples, whole
 def test_a_state_that_was_cut_off_while_it_was_saved_is_ignored(dropping, examples, whole, tmp_path, torn):
     with pytest.raises(Killed):
         trained(dropping, examples, tmp_path / "cut", stop_after=5)
-    states = tmp_path / "cut" / STATE
+    states = tmp_path / "cut" / STATE / "alone"
     shutil.copytree(states / "checkpoint-3", states / "checkpoint-6")
     (states / "checkpoint-6" / "trainer_state.json").unlink()
     if torn is not None:
@@ -243,7 +243,7 @@ def test_packed_training_ends_in_the_same_weights(model, examples, tmp_path):
 def test_only_one_state_is_kept_and_none_outlives_the_training(model, examples, tmp_path):
     with pytest.raises(Killed):
         trained(model, examples, tmp_path, stop_after=8)
-    assert [path.name for path in (tmp_path / STATE).glob("checkpoint-*")] == ["checkpoint-6"]
+    assert [path.name for path in (tmp_path / STATE / "alone").glob("checkpoint-*")] == ["checkpoint-6"]
     trained(model, examples, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -144,7 +144,7 @@ def test_an_empty_output_can_be_learned_where_it_is_allowed(tuned):
 
 
 def test_a_row_that_cannot_be_trained_on_is_named_and_nothing_is_written(tuned, tmp_path):
-    with pytest.raises(UserError, match=r"rows\.jsonl, row 2, turn 2: the output is empty"):
+    with pytest.raises(UserError, match=r"rows\.jsonl, row 1 \(line 2\), turn 2: the output is empty"):
         tuned("out", [ROWS[0], {"prompt": "Hush.", "completion": ""}])
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -153,6 +153,6 @@ def test_a_conversation_longer_than_the_model_is_named_with_the_remedy(tuned):
     rows = [ROWS[0], {"prompt": "Hi! " * 200, "completion": "Ho."}]
     with pytest.raises(
         UserError,
-        match=r"rows.jsonl, row 2: \d+ tokens, but the model has 256 positions; train.max_tokens=256",
+        match=r"rows.jsonl, row 1 \(line 2\): \d+ tokens, but the model has 256 positions; train.max_tokens=256",
     ):
         tuned("out", rows, max_tokens=2048)
