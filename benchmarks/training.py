@@ -45,10 +45,14 @@ def main() -> None:
 def _side(options: Any) -> float:
     import torch
 
+    from im_bench.data.encoding import encode
+
     torch.set_num_threads(options.threads)
-    conversations = setting.conversations(options.shared, options.datasets[0], options.examples)
     tokenizer = setting.tokenizer(options.shared)
-    examples = _examples(tokenizer, conversations, options.losses[0])
+    drawn = setting.conversations(options.shared, options.datasets[0], options.examples)
+    encoding = encode(tokenizer, drawn, max_tokens=MAX_TOKENS, where="benchmark")
+    conversations = [conversation for conversation in drawn if conversation.row not in encoding.dropped]
+    examples = _examples(encoding, options.losses[0])
     torch.manual_seed(0)
     run = {"im-bench": _ours, "published": _published, "trl": _trl, "trl_packing": _trl}[options.side]
     times = run(_model(), examples, tokenizer, conversations, options)
@@ -73,16 +77,14 @@ def _model() -> Any:
     )
 
 
-def _examples(tokenizer: Any, conversations: list[Any], loss: str) -> list[Any]:
-    from im_bench.data.encoding import encode
+def _examples(encoding: Any, loss: str) -> list[Any]:
     from im_bench.data.weights import weigh
     from im_bench.identity import LossIdentity
 
     dials = LossIdentity(
         prompt_weight=float(loss == "im"), output_weight=1, template_weight=0, average="example"
     )
-    kept = encode(tokenizer, conversations, max_tokens=MAX_TOKENS, where="benchmark").kept
-    return [weigh(encoded, dials) for encoded in kept]
+    return [weigh(encoded, dials) for encoded in encoding.kept]
 
 
 def _ours(

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -62,6 +63,13 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | str) -> PreTraine
     spelled = Tokenizer.from_file(str(checkpoint.tokenizer / "tokenizer.json"))
     _make_room(model, spelled.get_vocab_size(with_added_tokens=True))
     return model
+
+
+def added_tokens(checkpoint: Checkpoint) -> int:
+    """How many tokens a template added to a model's tokenizer, for which the model had no embedding."""
+    known = _loaded(AutoConfig, checkpoint.weights, checkpoint.revision).get_text_config().vocab_size
+    spelled = Tokenizer.from_file(str(checkpoint.tokenizer / "tokenizer.json"))
+    return max(0, spelled.get_vocab_size(with_added_tokens=True) - known)
 
 
 def _make_room(model: PreTrainedModel, tokens: int) -> None:

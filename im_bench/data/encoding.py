@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from im_bench.config import UserError
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.rows import at
-from im_bench.data.templates import CONTENTS, Part, Span, control_tokens, spans
+from im_bench.data.templates import CONTENTS, Part, Span, control_tokens, render, spans
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -84,6 +84,8 @@ def encode(
         UserError: naming `where` and the row, when the template cannot be aligned; or when nothing is left.
     """
     kept, dropped = [], []
+    if conversations:
+        _check_prompt(tokenizer, conversations[0], where)
     for encoded in encode_each(tokenizer, conversations, max_tokens=max_tokens, where=where):
         if encoded.has_output:
             kept.append(encoded)
@@ -110,9 +112,20 @@ def encode_each(
         yield from _encode(tokenizer, conversations[start : start + BATCH], max_tokens, where)
 
 
+def _check_prompt(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, where: str) -> None:
+    """Refuse a template by which a model would be asked what it was not trained on."""
+    turns = conversation.turns
+    last = max(number for number, turn in enumerate(turns) if turn.role == "assistant")
+    if not render(tokenizer, turns[: last + 1]).startswith(render(tokenizer, turns[:last], prompt=True)):
+        raise UserError(
+            f"{at(where, conversation.row)}: model.chat_template: what the template writes for a model to answer "
+            "is not how it writes the answered conversation, so the model would be asked what it was not trained on"
+        )
+
+
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> list[int]:
     """What a model is given to answer these turns: how the encoding of the answered conversation begins."""
-    twin = _twin(tokenizer)
+    twin = _twin(tokenizer, len(tokenizer))
     cut = spans(tokenizer, turns, prompt=True)
     ids = twin.ids[twin.tokenizer.encode("".join(_spelled(cut, twin)), add_special_tokens=False).ids]
     return [*_leading(tokenizer, cut, twin), *ids.tolist()]
@@ -121,7 +134,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> lis
 def _encode(
     tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], max_tokens: int, where: str
 ) -> Iterator[Encoded]:
-    twin = _twin(tokenizer)
+    twin = _twin(tokenizer, len(tokenizer))
     cuts = [_spans(tokenizer, conversation, where) for conversation in conversations]
     texts = [_spelled(cut, twin) for cut in cuts]
     encodings = twin.tokenizer.encode_batch(["".join(text) for text in texts], add_special_tokens=False)
@@ -207,7 +220,8 @@ def _leading(tokenizer: PreTrainedTokenizerFast, cut: Sequence[Span], twin: Twin
 
 
 @lru_cache(maxsize=8)
-def _twin(tokenizer: PreTrainedTokenizerFast) -> Twin:
+def _twin(tokenizer: PreTrainedTokenizerFast, tokens: int) -> Twin:
+    """The twin of a tokenizer with so many tokens, to which a template may have added some."""
     controls = control_tokens(tokenizer)
     twin = Tokenizer.from_str(
         json.dumps(_renamed(json.loads(tokenizer.backend_tokenizer.to_str()), controls))

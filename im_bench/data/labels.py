@@ -20,7 +20,8 @@ def label_report(encoding: Encoding, examples: Sequence[Example], *, where: str)
 
     `instruction_output_ratio` is in tokens: instruction and system over output, of all conversations; null where no
     output has a token.
-    `ends_outside` counts ends of turn that carry no loss, `truncated` of them cut off with their conversation's tail.
+    `truncated` counts conversations. `ends_outside` counts tokens of ends of turn that carry no loss, and outputs whose
+    end was cut off.
 
     Args:
         examples: of `encoding.kept`, in order.

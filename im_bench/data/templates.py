@@ -75,7 +75,6 @@ def with_template(tokenizer: PreTrainedTokenizerFast, name: str, where: str) -> 
         raise UserError(
             f"model.chat_template=own: {where} has no chat template; use model.chat_template=tulu"
         )
-    _frame.cache_clear()  # the tokenizer may have had another template
     return tokenizer
 
 
@@ -134,7 +133,7 @@ def spans(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], *, prompt: 
         UserError: when a content does not stand in the rendering as it is, once and in order, or when
             an assistant turn is not followed by a token that ends it.
     """
-    frame = _frame(tokenizer, tuple(turn.role for turn in turns), prompt)
+    frame = _frame(tokenizer, tokenizer.chat_template, tuple(turn.role for turn in turns), prompt)
     cut = [span._replace(text=turns[span.turn].content) if span.part in CONTENTS else span for span in frame]
     if "".join(span.text for span in cut) != render(tokenizer, turns, prompt=prompt):
         raise UserError(
@@ -150,13 +149,19 @@ def turn_end(tokenizer: PreTrainedTokenizerFast) -> str:
     Raises:
         UserError: when no control token ends it.
     """
-    frame = _frame(tokenizer, ("user", "assistant"), False)
+    frame = _frame(tokenizer, tokenizer.chat_template, ("user", "assistant"), False)
     return next(span.text for span in frame if span.part == Part.END)
 
 
 @lru_cache(maxsize=1024)
-def _frame(tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...], prompt: bool) -> tuple[Span, ...]:
-    """The spans of turns with these roles, whatever their contents, which are left empty."""
+def _frame(
+    tokenizer: PreTrainedTokenizerFast, template: str, roles: tuple[Role, ...], prompt: bool
+) -> tuple[Span, ...]:
+    """The spans of turns with these roles, whatever their contents, which are left empty.
+
+    Args:
+        template: the tokenizer's, which may have had another one before.
+    """
     marks = [f"{OPEN}{number}{CLOSE}" for number in range(len(roles))]
     turns = [Turn(role, mark) for role, mark in zip(roles, marks, strict=True)]
     before, *after = _between(render(tokenizer, turns, prompt=prompt), marks, roles)

@@ -5,15 +5,14 @@ Shapes: b rows, t tokens, n tokens that carry loss, d width, v vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from im_bench.config import UserError
@@ -35,20 +34,18 @@ class Objective:
     """The frozen model that the KL term is to; none without that term."""
 
 
-class Supervised(NamedTuple):
-    """The tokens of a micro-batch that carry loss, with the last hidden states that predict them."""
+# No NamedTuple: FSDP2 would find the tensors in it, and cast them to the precision of the model's inputs.
+@dataclass(frozen=True, eq=False)
+class Supervised:
+    """The tokens of a micro-batch that carry loss, with the base model's last hidden states that predict them."""
 
-    hidden_nd: Tensor
     base_hidden_nd: Tensor | None
     targets_n: Tensor
     weights_n: Tensor
 
-    def chunks(self) -> Iterator[Supervised]:
-        """`CHUNK` tokens at a time."""
-        for start in range(0, len(self.weights_n), CHUNK):
-            cut = slice(start, start + CHUNK)
-            base_hidden_nd = None if self.base_hidden_nd is None else self.base_hidden_nd[cut]
-            yield Supervised(self.hidden_nd[cut], base_hidden_nd, self.targets_n[cut], self.weights_n[cut])
+    def __getitem__(self, cut: slice) -> Supervised:
+        base_hidden_nd = None if self.base_hidden_nd is None else self.base_hidden_nd[cut]
+        return Supervised(base_hidden_nd, self.targets_n[cut], self.weights_n[cut])
 
 
 def weighted_loss(model: PreTrainedModel, batch: MicroBatch, objective: Objective) -> Tensor:
@@ -57,13 +54,53 @@ def weighted_loss(model: PreTrainedModel, batch: MicroBatch, objective: Objectiv
     Only positions that predict a weighted token pass through the vocabulary's projection, `CHUNK` at a time.
     """
     with noisy(model.get_input_embeddings(), batch.segments, objective.neftune_alpha):
-        supervised = _supervised(model, batch, objective.base)
-    *others, last = supervised.chunks()
-    total = torch.zeros((), device=supervised.weights_n.device)
-    for chunk in others:
-        total = total + checkpoint(_chunk_loss, model, chunk, objective, use_reentrant=False)
-    # The backward pass begins with the last, so that its logits may as well stay.
-    return total + _chunk_loss(model, last, objective)
+        hidden_nd, supervised = _supervised(model, batch, objective.base)
+    head = model.get_output_embeddings()
+    project = head.forward
+
+    def chunk_loss(hidden_nd: Tensor, cut: slice) -> Tensor:
+        return _loss(_logits(model, project(hidden_nd)), supervised[cut], objective)
+
+    parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
+    # Called once, for where FSDP2 shards the projection every call is an exchange, in which all processes take part.
+    head.forward = lambda hidden_nd: _Chunked.apply(chunk_loss, hidden_nd, *parameters)
+    try:
+        return head(hidden_nd)
+    finally:
+        del head.forward
+
+
+class _Chunked(torch.autograd.Function):
+    """A loss summed over chunks, whose gradient is taken with it, so that no chunk's logits outlive the chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, chunk_loss: Callable[[Tensor, slice], Tensor], hidden_nd: Tensor, *parameters: Tensor
+    ) -> Tensor:
+        total = torch.zeros((), device=hidden_nd.device)
+        to_hidden_nd = torch.empty_like(hidden_nd)
+        to_parameters: list[Tensor] = []
+        for start in range(0, len(hidden_nd), CHUNK):
+            cut = slice(start, start + CHUNK)
+            with torch.enable_grad():
+                leaf_nd = hidden_nd[cut].detach().requires_grad_()
+                loss = chunk_loss(leaf_nd, cut)
+            to_hidden_nd[cut], *found = torch.autograd.grad(loss, [leaf_nd, *parameters])
+            if start == 0:
+                to_parameters = [each.float() for each in found]
+            else:
+                for gradient, each in zip(to_parameters, found, strict=True):
+                    gradient += each
+            total += loss.detach()
+        ctx.gradients = [to_hidden_nd, *to_parameters]
+        ctx.dtypes = [hidden_nd.dtype, *(parameter.dtype for parameter in parameters)]
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # Handed over, so that the parameters' gradients are these tensors and no copies.
+        scaled = [ctx.gradients.pop(0).mul_(gradient).to(dtype) for dtype in ctx.dtypes]
+        return None, *scaled
 
 
 @contextmanager
@@ -84,7 +121,10 @@ def as_forward(model: PreTrainedModel, objective: Objective) -> Iterator[None]:
         del model.forward
 
 
-def _supervised(model: PreTrainedModel, batch: MicroBatch, base: PreTrainedModel | None) -> Supervised:
+def _supervised(
+    model: PreTrainedModel, batch: MicroBatch, base: PreTrainedModel | None
+) -> tuple[Tensor, Supervised]:
+    """The tokens that carry loss, after the last hidden states that predict them."""
     rows_n, before_n = batch.weights_bt[:, 1:].nonzero(as_tuple=True)
     targets_n, weights_n = batch.ids_bt[rows_n, before_n + 1], batch.weights_bt[rows_n, before_n + 1]
     if len(rows_n) == 0:
@@ -95,7 +135,8 @@ def _supervised(model: PreTrainedModel, batch: MicroBatch, base: PreTrainedModel
     if base is not None:
         with torch.no_grad():
             base_hidden_nd = _last_hidden(base, batch)[rows_n, before_n]
-    return Supervised(_last_hidden(model, batch)[rows_n, before_n], base_hidden_nd, targets_n, weights_n)
+    hidden_nd = _last_hidden(model, batch)[rows_n, before_n]
+    return hidden_nd, Supervised(base_hidden_nd, targets_n, weights_n)
 
 
 def _last_hidden(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
@@ -107,13 +148,13 @@ def _last_hidden(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
     ).last_hidden_state
 
 
-def _chunk_loss(model: PreTrainedModel, chunk: Supervised, objective: Objective) -> Tensor:
-    logits_nv = _logits(model, chunk.hidden_nd)
+def _loss(logits_nv: Tensor, chunk: Supervised, objective: Objective) -> Tensor:
     if chunk.base_hidden_nd is None:
         return (chunk.weights_n * cross_entropy(logits_nv, chunk.targets_n, reduction="none")).sum()
     assert objective.base is not None
     with torch.no_grad():
-        base_logp_nv = log_softmax(_logits(objective.base, chunk.base_hidden_nd), dim=-1)
+        base_logits_nv = _logits(objective.base, objective.base.get_output_embeddings()(chunk.base_hidden_nd))
+        base_logp_nv = log_softmax(base_logits_nv, dim=-1)
     logp_nv = log_softmax(logits_nv, dim=-1)
     logp_n = _of(logp_nv, chunk.targets_n)
     if objective.kl == "full":
@@ -128,20 +169,18 @@ def _of(logp_nv: Tensor, targets_n: Tensor) -> Tensor:
     return logp_nv.gather(-1, targets_n[:, None]).squeeze(-1)
 
 
-def _logits(model: PreTrainedModel, hidden_nd: Tensor) -> Tensor:
-    logits_nv = model.get_output_embeddings()(hidden_nd).float()
+def _logits(model: PreTrainedModel, projected_nv: Tensor) -> Tensor:
+    logits_nv = projected_nv.float()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)  # Gemma's
     return cap * torch.tanh(logits_nv / cap) if cap else logits_nv
 
 
 def _check_projection(model: PreTrainedModel) -> None:
-    model.eval()  # the Trainer sets it to train
     ids_bt = torch.arange(4, device=model.device)[None]
-    with torch.no_grad():
+    with _looked_at(model):
         hidden = model.get_decoder()(input_ids=ids_bt, use_cache=False).last_hidden_state
-        same = torch.allclose(
-            _logits(model, hidden), model(input_ids=ids_bt).logits.float(), rtol=1e-2, atol=1e-3
-        )
+        logits = _logits(model, model.get_output_embeddings()(hidden))
+        same = torch.allclose(logits, model(input_ids=ids_bt).logits.float(), rtol=1e-2, atol=1e-3)
     if not same:
         raise UserError(
             f"model: the logits of {type(model).__name__} are more than a projection of its last hidden state, "
@@ -155,10 +194,9 @@ def check_packing(model: PreTrainedModel) -> None:
     Raises:
         UserError: naming the model and the remedy.
     """
-    model.eval()
     ids_bt = torch.tensor([[1, 2, 3, 4, 5, 6]], device=model.device)
     positions_bt = torch.tensor([[0, 1, 2, 0, 1, 2]], device=model.device)
-    with torch.no_grad():
+    with _looked_at(model):
         packed = model.get_decoder()(input_ids=ids_bt, position_ids=positions_bt, use_cache=False)
         alone = model.get_decoder()(input_ids=ids_bt[:, 3:], use_cache=False)
     if not torch.allclose(
@@ -167,3 +205,16 @@ def check_packing(model: PreTrainedModel) -> None:
         raise UserError(
             f"runtime.layout=packed: {type(model).__name__} mixes the examples of a row; use runtime.layout=buckets"
         )
+
+
+@contextmanager
+def _looked_at(model: PreTrainedModel) -> Iterator[None]:
+    """Without gradients, and with the attention that every device and precision has."""
+    kernel = model.config._attn_implementation
+    model.eval()  # the Trainer sets it to train
+    model.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.set_attn_implementation(kernel)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ from im_bench.training.processes import shard_where_asked, sum_in_fp32
 Log = Callable[[dict[str, float]], None]
 Keep = Callable[[dict[str, Tensor], int], None]
 STATE = "state"
+TOTALS = "training.json"
 
 
 class Steps(Dataset[StepBatch]):
@@ -75,19 +77,19 @@ def fit(
     log: Log,
     objective: Objective | None = None,
     keep: Keep | None = None,
-) -> dict[str, float]:
+) -> None:
     """Train `model` in place, going on from the last saved state in `out` if there is one.
+
+    `training.json` in `out` then has `steps`, `seconds`, `supervised_tokens`, `tokens`, `flops` and the mean `loss` of
+    the whole training (seconds of an interrupted one are those of the steps that count).
 
     Args:
         average: see `im_bench.data.batching.step_batch`.
         log: called with `step`, `loss`, `learning_rate` and the running counts, once an optimiser step.
         keep: called in the main process with all weights and the number of the epoch they come from: after the
             last epoch, and with `train.save_epochs` after each.
-
-    Returns:
-        `steps`, `seconds`, `supervised_tokens`, `tokens`, `flops` and the mean `loss`, of the whole training
-        (seconds of an interrupted one are those of the steps that count).
     """
+    out.mkdir(parents=True, exist_ok=True)
     objective = objective or Objective()
     steps = Steps(examples, train=train, average=average, seed=seed, runtime=runtime)
     if runtime.gradient_checkpointing:
@@ -110,8 +112,10 @@ def fit(
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
+        draft = out / f"{TOTALS}.draft"
+        draft.write_text(json.dumps(summary(trainer.state), indent=1) + "\n")
+        draft.replace(out / TOTALS)
         shutil.rmtree(out / STATE, ignore_errors=True)
-    return summary(trainer.state)
 
 
 class StepTrainer(Trainer):
@@ -289,4 +293,4 @@ def _is_whole(state: Path, processes: int) -> bool:
         json.loads((state / "trainer_state.json").read_text())
     except (OSError, json.JSONDecodeError):
         return False
-    return len(list(state.glob("rng_state*.pth"))) == processes
+    return sum(map(is_zipfile, state.glob("rng_state*.pth"))) == processes

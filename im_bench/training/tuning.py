@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place, save
+from im_bench.checkpoint import Checkpoint, added_tokens, load_model, load_tokenizer, place, save
 from im_bench.config import Frozen, Runtime, UserError
 from im_bench.data.conversations import read_conversations
 from im_bench.data.encoding import Encoding, encode
@@ -24,11 +24,10 @@ from im_bench.identity import TrainIdentity
 from im_bench.training import processes
 from im_bench.training.lora import merged, with_lora
 from im_bench.training.loss import Objective
-from im_bench.training.trainer import Log, fit
+from im_bench.training.trainer import TOTALS, Log, fit
 
 JOB = "job.json"
 LABELS = "labels.json"
-TRAINING = "training.json"
 EPOCHS = "epochs"
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ def tune(out: Path, job: Job, *, follow: Log, tell: Log) -> None:
     else:
         (out / JOB).write_text(job.model_dump_json(indent=1))
         processes.start(out, job.runtime, follow)
-    tell(_flat("training", json.loads((out / TRAINING).read_text())))
+    tell(_flat("training", json.loads((out / TOTALS).read_text())))
 
 
 def train_here(out: Path, job: Job, follow: Log) -> None:
@@ -113,7 +112,7 @@ def _train(out: Path, job: Job, prepared: Prepared, follow: Log) -> None:
     def keep(weights: dict[str, Tensor], epoch: int) -> None:
         _keep(_folder(out, epoch, spec.train.epochs), job, prepared.tokenizer, weights)
 
-    training = fit(
+    fit(
         model,
         prepared.examples,
         train=spec.train,
@@ -125,7 +124,6 @@ def _train(out: Path, job: Job, prepared: Prepared, follow: Log) -> None:
         objective=_objective(job),
         keep=keep,
     )
-    (out / TRAINING).write_text(json.dumps(training, indent=1) + "\n")
 
 
 def _flat(name: str, values: dict[str, Any]) -> dict[str, float]:
@@ -141,7 +139,13 @@ def _flat(name: str, values: dict[str, Any]) -> dict[str, float]:
 
 def _trainable(job: Job) -> PreTrainedModel:
     model = load_model(job.base, dtype=torch.float32)
-    model.set_attn_implementation(job.runtime.attention)
+    _attend(model, job)
+    if job.spec.train.lora is not None and (added := added_tokens(job.base)):
+        raise UserError(
+            f"train.lora: model.chat_template adds {added} control tokens to the tokenizer, whose embeddings low-rank "
+            "updates leave as they are, so that no turn's end would be learned; use model.chat_template=tulu or own, "
+            "or train in full"
+        )
     return with_lora(model, job.spec.train.lora)
 
 
@@ -152,9 +156,22 @@ def _objective(job: Job) -> Objective:
         base = load_model(
             job.base, dtype=torch.bfloat16 if job.spec.train.precision == "bf16" else torch.float32
         )
-        base.set_attn_implementation(job.runtime.attention)
+        _attend(base, job)
         place(base.eval().requires_grad_(False), job.runtime)
     return Objective(neftune_alpha=loss.neftune_alpha, kl_weight=loss.kl_weight, kl=loss.kl, base=base)
+
+
+def _attend(model: PreTrainedModel, job: Job) -> None:
+    kernel = job.runtime.attention
+    if kernel.startswith("flash") and job.spec.train.precision == "fp32":
+        raise UserError(f"runtime.attention={kernel}: it computes in bf16 only; use train.precision=bf16")
+    try:
+        model.set_attn_implementation(kernel)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"runtime.attention={kernel}: not to be had for {type(model).__name__} "
+            f"({str(error).strip().splitlines()[0]}); use runtime.attention=eager"
+        ) from error
 
 
 def _check_positions(model: PreTrainedModel, encoding: Encoding, job: Job) -> None:

@@ -22,6 +22,8 @@ def main(folder: Path) -> None:
     job = read_job(folder)
     if job.runtime.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if job.runtime.threads is not None:
+        torch.set_num_threads(job.runtime.threads)
     with (folder / EVENTS).open("a") as events:
 
         def tell(values: dict) -> None:

@@ -124,6 +124,17 @@ def test_a_conversation_that_cannot_be_aligned_is_named_by_file_and_row(tokenize
         encoded(tokenizer, conversation("Hi", "Ho"), unstripped)
 
 
+def test_a_template_that_asks_otherwise_than_it_answers_is_refused(tokenizer):
+    thinking = deepcopy(tokenizer)
+    thinking.chat_template = (
+        "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}Hm. {% endif %}{{ m.content }}"
+        "{% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>So: {% endif %}"
+    )
+    with pytest.raises(UserError, match="the model would be asked what it was not trained on"):
+        encoded(thinking, conversation("Hi", "Ho"))
+
+
 CONTROLS = ["</s>", "<s>", "<pad>", "Say </s> and <s>.", "</s></s>", "a</s>b"]
 
 

@@ -1,5 +1,6 @@
 """Two processes that train one model, by gloo on this machine: the same losses and weights as one process."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from im_bench.config import Lora, UserError
+from im_bench.training.loss import CHUNK
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +37,22 @@ def test_two_processes_have_the_loss_curve_of_one(tuned, weights, parallel):
         torch.testing.assert_close(shared[name], single[name], rtol=1e-4, atol=1e-5)
     assert (out / "epochs" / "1" / "tokenizer.json").is_file()
     assert not list(out.glob("worker.*")), "what the processes wrote to each other is gone"
+
+
+def test_processes_whose_tokens_make_unlike_numbers_of_chunks_do_not_wait_for_each_other(tuned, weights):
+    rows = [
+        {"prompt": f"What is {n} + 1?", "completion": "".join(str(n * k) for k in range(60 * (n % 2)))}
+        for n in range(8)
+    ]
+    rows = [row | {"completion": row["completion"] or "?"} for row in rows]
+    options = {"loss": {"prompt_weight": 1}, "max_tokens": 200, "epochs": 1, "global_batch": 8}
+    options["runtime"] = {"micro_batch_tokens": 1024}
+    one = tuned("one", rows, **options)
+    assert json.loads((one / "training.json").read_text())["supervised_tokens"] > CHUNK + 50
+    options["runtime"] |= {"processes": 2, "parallel": "fsdp", "threads": 1}
+    two = weights(tuned("two", rows, **options))
+    for name, weight in weights(one).items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-5)
 
 
 def test_sharded_low_rank_updates_are_saved_whole(tuned, weights):

@@ -1,12 +1,15 @@
 """Instruction tuning from a file to a checkpoint: what is trained on, and what is saved."""
 
 import json
+from copy import deepcopy
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from im_bench.checkpoint import save
 from im_bench.config import Lora, UserError
+from im_bench.data.templates import with_template
 
 ROWS = [{"prompt": f"What is {n} + 1?", "completion": f"{n + 1}."} for n in range(6)]
 LONG = {"prompt": "Hi! " * 60, "completion": "Ho."}
@@ -156,3 +159,19 @@ def test_a_conversation_longer_than_the_model_is_named_with_the_remedy(tuned):
         match=r"rows.jsonl, row 1 \(line 2\): \d+ tokens, but the model has 256 positions; train.max_tokens=256",
     ):
         tuned("out", rows, max_tokens=2048)
+
+
+def test_low_rank_updates_are_refused_where_a_template_added_tokens(tuned, base, tokenizer):
+    save(base, None, with_template(deepcopy(tokenizer), "chatml", "base"))
+    with pytest.raises(
+        UserError, match="adds 2 control tokens to the tokenizer, whose embeddings low-rank updates"
+    ):
+        tuned("out", ROWS, lora=LORA)
+
+
+@pytest.mark.parametrize(
+    "precision, said", [("fp32", "it computes in bf16 only"), ("bf16", "not to be had for LlamaForCausalLM")]
+)
+def test_an_attention_that_cannot_be_had_is_refused(tuned, precision, said):
+    with pytest.raises(UserError, match=f"runtime.attention=flash_attention_2: {said}"):
+        tuned("out", ROWS, runtime={"attention": "flash_attention_2"}, precision=precision)
