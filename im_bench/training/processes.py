@@ -23,6 +23,14 @@ from im_bench.config import Runtime, UserError
 EVENTS = "worker.jsonl"
 OUTPUT = "worker.log"
 FSDP = "ACCELERATE_USE_FSDP"
+# Accelerate's own, so that those in a user's home folder, which are of another training, do not count.
+DEFAULTS = {
+    "compute_environment": "LOCAL_MACHINE",
+    "distributed_type": "NO",
+    "mixed_precision": "no",
+    "use_cpu": False,
+    "debug": False,
+}
 # From sys/prctl.h.
 PR_SET_PDEATHSIG = 1
 
@@ -37,8 +45,10 @@ def start(folder: Path, runtime: Runtime, follow: Callable[[dict[str, float]], N
     events, output = folder / EVENTS, folder / OUTPUT
     events.write_text("")
     with output.open("w") as file, TemporaryDirectory(prefix="im-bench-") as scratch:
+        defaults = Path(scratch) / "accelerate.json"
+        defaults.write_text(json.dumps(DEFAULTS))
         process = subprocess.Popen(
-            _command(folder, runtime),
+            _command(folder, runtime, defaults),
             stdout=file,
             stderr=subprocess.STDOUT,
             # torch's launcher leaves a folder behind.
@@ -87,7 +97,7 @@ def sum_in_fp32(accelerator: Any) -> None:
         )
 
 
-def _command(folder: Path, runtime: Runtime) -> list[str]:
+def _command(folder: Path, runtime: Runtime, defaults: Path) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -97,7 +107,7 @@ def _command(folder: Path, runtime: Runtime) -> list[str]:
         # Every process loads the weights itself, for the frozen model of a KL term is not sharded.
         how += ["--fsdp_state_dict_type=SHARDED_STATE_DICT", "--fsdp_cpu_ram_efficient_loading=false"]
     return [
-        *(sys.executable, "-m", "accelerate.commands.launch", *how),
+        *(sys.executable, "-m", "accelerate.commands.launch", f"--config_file={defaults}", *how),
         *(f"--num_processes={runtime.processes}", "--num_machines=1", f"--main_process_port={port}"),
         *("--mixed_precision=no", "--dynamo_backend=no"),
         *("-m", "im_bench.training.worker", str(folder)),

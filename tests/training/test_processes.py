@@ -65,6 +65,16 @@ def test_sharded_low_rank_updates_are_saved_whole(tuned, weights):
         torch.testing.assert_close(shared[name], single[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_in_bf16_two_processes_have_the_curve_of_one_but_for_rounding(tuned, weights, parallel):
+    options = {"loss": ALL, "precision": "bf16"}
+    one, _, _ = losses_and_weights(tuned, weights, "one", **options)
+    two = {"processes": 2, "parallel": parallel, "threads": 1, "gradient_checkpointing": True}
+    curve, _, _ = losses_and_weights(tuned, weights, "two", runtime=two, **options)
+    # Eight bits of mantissa; the loss is a mean of dozens of tokens.
+    assert curve == pytest.approx(one, rel=5e-3)
+
+
 def test_two_processes_go_on_from_where_they_were_cut_off(tuned, weights, tmp_path):
     two = {"processes": 2, "parallel": "fsdp", "threads": 1}
     # Long enough that the processes are not through before they are stopped.
