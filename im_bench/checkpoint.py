@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -60,28 +59,30 @@ def templated_tokenizer(
 def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | str) -> PreTrainedModel:
     """The model on the CPU, in `dtype` (`auto`: as it was saved), with a row for every token of its tokenizer."""
     model = _loaded(AutoModelForCausalLM, checkpoint.weights, checkpoint.revision, dtype=dtype)
-    spelled = Tokenizer.from_file(str(checkpoint.tokenizer / "tokenizer.json"))
-    _make_room(model, spelled.get_vocab_size(with_added_tokens=True))
+    _make_room(model, added_tokens(checkpoint))
     return model
 
 
-def added_tokens(checkpoint: Checkpoint) -> int:
-    """How many tokens a template added to a model's tokenizer, for which the model had no embedding."""
-    known = _loaded(AutoConfig, checkpoint.weights, checkpoint.revision).get_text_config().vocab_size
-    spelled = Tokenizer.from_file(str(checkpoint.tokenizer / "tokenizer.json"))
-    return max(0, spelled.get_vocab_size(with_added_tokens=True) - known)
+def added_tokens(checkpoint: Checkpoint) -> list[int]:
+    """The ids of the control tokens that a template added to a model's own tokenizer."""
+    if Path(checkpoint.weights) == checkpoint.tokenizer:
+        return []
+    own = load_tokenizer(checkpoint.weights, checkpoint.revision).get_vocab()
+    return sorted(
+        id for token, id in load_tokenizer(checkpoint.tokenizer).get_vocab().items() if token not in own
+    )
 
 
-def _make_room(model: PreTrainedModel, tokens: int) -> None:
+def _make_room(model: PreTrainedModel, added: Sequence[int]) -> None:
     """Give tokens that a template added the mean of the embeddings that are there."""
-    known = len(_rows(model.get_input_embeddings()))
-    if tokens <= known:
+    if not added:
         return
-    model.resize_token_embeddings(tokens, mean_resizing=False)
+    if added[-1] >= len(_rows(model.get_input_embeddings())):
+        model.resize_token_embeddings(added[-1] + 1, mean_resizing=False)
     with torch.no_grad():
         for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
             rows_vd = _rows(embedding)
-            rows_vd[known:] = rows_vd[:known].float().mean(dim=0).to(rows_vd.dtype)
+            rows_vd[added] = rows_vd[: added[0]].float().mean(dim=0).to(rows_vd.dtype)
 
 
 def _rows(embedding: nn.Module) -> Tensor:

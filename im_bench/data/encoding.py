@@ -84,8 +84,7 @@ def encode(
         UserError: naming `where` and the row, when the template cannot be aligned; or when nothing is left.
     """
     kept, dropped = [], []
-    if conversations:
-        _check_prompt(tokenizer, conversations[0], where)
+    _check_prompt(tokenizer, conversations, where)
     for encoded in encode_each(tokenizer, conversations, max_tokens=max_tokens, where=where):
         if encoded.has_output:
             kept.append(encoded)
@@ -112,10 +111,20 @@ def encode_each(
         yield from _encode(tokenizer, conversations[start : start + BATCH], max_tokens, where)
 
 
-def _check_prompt(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, where: str) -> None:
-    """Refuse a template by which a model would be asked what it was not trained on."""
+def _check_prompt(
+    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], where: str
+) -> None:
+    """Refuse a template by which a model would be asked what it was not trained on, seen at the first answer."""
+    answers = (
+        (conversation, number)
+        for conversation in conversations
+        for number, turn in enumerate(conversation.turns)
+        if turn.role == "assistant" and number > 0
+    )
+    conversation, last = next(answers, (None, 0))
+    if conversation is None:
+        return
     turns = conversation.turns
-    last = max(number for number, turn in enumerate(turns) if turn.role == "assistant")
     if not render(tokenizer, turns[: last + 1]).startswith(render(tokenizer, turns[:last], prompt=True)):
         raise UserError(
             f"{at(where, conversation.row)}: model.chat_template: what the template writes for a model to answer "

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, log_softmax
 from transformers import PreTrainedModel
 
@@ -61,9 +62,13 @@ def weighted_loss(model: PreTrainedModel, batch: MicroBatch, objective: Objectiv
     def chunk_loss(hidden_nd: Tensor, cut: slice) -> Tensor:
         return _loss(_logits(model, project(hidden_nd)), supervised[cut], objective)
 
-    parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
-    # Called once, for where FSDP2 shards the projection every call is an exchange, in which all processes take part.
-    head.forward = lambda hidden_nd: _Chunked.apply(chunk_loss, hidden_nd, *parameters)
+    def loss(hidden_nd: Tensor) -> Tensor:
+        # Where FSDP2 shards the projection, its parameters are whole from here on only.
+        parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
+        return _Chunked.apply(chunk_loss, hidden_nd, *parameters)
+
+    # Called once: to FSDP2 every call is an exchange, in which all processes take part.
+    head.forward = loss
     try:
         return head(hidden_nd)
     finally:
@@ -97,6 +102,7 @@ class _Chunked(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # Handed over, so that the parameters' gradients are these tensors and no copies.
         scaled = [ctx.gradients.pop(0).mul_(gradient).to(dtype) for dtype in ctx.dtypes]
@@ -190,6 +196,9 @@ def _check_projection(model: PreTrainedModel) -> None:
 
 def check_packing(model: PreTrainedModel) -> None:
     """Refuse to pack where a model's attention would reach from one example into the next.
+
+    The model is looked at with plain attention, whatever kernel it trains with: one that hands its positions on to
+    the one does so to the other.
 
     Raises:
         UserError: naming the model and the remedy.

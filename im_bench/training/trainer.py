@@ -291,6 +291,6 @@ def _is_whole(state: Path, processes: int) -> bool:
     """The first process writes its JSON last, every process its random numbers."""
     try:
         json.loads((state / "trainer_state.json").read_text())
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return False
     return sum(map(is_zipfile, state.glob("rng_state*.pth"))) == processes

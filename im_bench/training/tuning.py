@@ -142,9 +142,9 @@ def _trainable(job: Job) -> PreTrainedModel:
     _attend(model, job)
     if job.spec.train.lora is not None and (added := added_tokens(job.base)):
         raise UserError(
-            f"train.lora: model.chat_template adds {added} control tokens to the tokenizer, whose embeddings low-rank "
-            "updates leave as they are, so that no turn's end would be learned; use model.chat_template=tulu or own, "
-            "or train in full"
+            f"train.lora: model.chat_template adds {len(added)} control tokens to the tokenizer, whose embeddings "
+            "low-rank updates leave as they are, so that no turn's end would be learned; use "
+            "model.chat_template=tulu or own, or train in full"
         )
     return with_lora(model, job.spec.train.lora)
 

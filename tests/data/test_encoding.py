@@ -124,6 +124,12 @@ def test_a_conversation_that_cannot_be_aligned_is_named_by_file_and_row(tokenize
         encoded(tokenizer, conversation("Hi", "Ho"), unstripped)
 
 
+def test_a_conversation_that_opens_with_an_output_is_one_like_any_other(tokenizer):
+    opening = Conversation(0, (Turn("assistant", "Hi"), Turn("user", "Ho")))
+    assert [one.row for one in encoded(tokenizer, opening, conversation("Hi", "Ho", row=1)).kept] == [0, 1]
+    assert len(encoded(tokenizer, opening).kept) == 1
+
+
 def test_a_template_that_asks_otherwise_than_it_answers_is_refused(tokenizer):
     thinking = deepcopy(tokenizer)
     thinking.chat_template = (

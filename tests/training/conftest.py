@@ -27,7 +27,18 @@ def base(model, tokenizer, tmp_path):
 def tuned(base, tmp_path):
     """Tune the base model on rows into a folder of that name, and return the folder."""
 
-    def run(name, rows, *, loss=None, runtime=None, follow=ignore, tell=ignore, size=None, **options):
+    def run(
+        name,
+        rows,
+        *,
+        loss=None,
+        runtime=None,
+        follow=ignore,
+        tell=ignore,
+        size=None,
+        tokenizer=None,
+        **options,
+    ):
         file, out = tmp_path / "rows.jsonl", tmp_path / name
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         out.mkdir(exist_ok=True)
@@ -44,7 +55,7 @@ def tuned(base, tmp_path):
         job = Job(
             weights=str(base),
             revision=None,
-            tokenizer=base,
+            tokenizer=tokenizer or base,
             spec=spec,
             file=file,
             allow_empty_output=empty,

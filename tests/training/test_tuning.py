@@ -161,12 +161,12 @@ def test_a_conversation_longer_than_the_model_is_named_with_the_remedy(tuned):
         tuned("out", rows, max_tokens=2048)
 
 
-def test_low_rank_updates_are_refused_where_a_template_added_tokens(tuned, base, tokenizer):
-    save(base, None, with_template(deepcopy(tokenizer), "chatml", "base"))
+def test_low_rank_updates_are_refused_where_a_template_added_tokens(tuned, tokenizer, tmp_path):
+    save(tmp_path / "templated", None, with_template(deepcopy(tokenizer), "chatml", "base"))
     with pytest.raises(
         UserError, match="adds 2 control tokens to the tokenizer, whose embeddings low-rank updates"
     ):
-        tuned("out", ROWS, lora=LORA)
+        tuned("out", ROWS, lora=LORA, tokenizer=tmp_path / "templated")
 
 
 @pytest.mark.parametrize(
