@@ -38,6 +38,7 @@ check: setup ## format, lint, types, import contract
 bench: setup ## speed and memory beside TRL and the published recipe; an hour and a half on two cores
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/preparing.py
+	$(BIN)/python benchmarks/advising.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training.py
 

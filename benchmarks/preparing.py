@@ -93,7 +93,7 @@ def _ours(pattern: str) -> Any:
     losses = [loss_identity(compose_training([f"loss={name}", *toy]).loss) for name in names]
 
     def prepare(tokenizer: Any, files: list[Path], _: str) -> None:
-        kept = encode(tokenizer, _read(files), max_tokens=MAX_TOKENS, where="benchmark").kept
+        kept = encode(tokenizer, _read(files), max_tokens=MAX_TOKENS).kept
         found = markers(tokenizer)
         for loss in losses:
             for encoded in kept:

@@ -50,8 +50,9 @@ def _side(options: Any) -> float:
     torch.set_num_threads(options.threads)
     tokenizer = setting.tokenizer(options.shared)
     drawn = setting.conversations(options.shared, options.datasets[0], options.examples)
-    encoding = encode(tokenizer, drawn, max_tokens=MAX_TOKENS, where="benchmark")
-    conversations = [conversation for conversation in drawn if conversation.row not in encoding.dropped]
+    encoding = encode(tokenizer, drawn, max_tokens=MAX_TOKENS)
+    kept = {encoded.row for encoded in encoding.kept}
+    conversations = [conversation for conversation in drawn if conversation.row in kept]
     examples = _examples(encoding, options.losses[0])
     torch.manual_seed(0)
     run = {"im-bench": _ours, "published": _published, "trl": _trl, "trl_packing": _trl}[options.side]

@@ -10,22 +10,30 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich
+from rich.console import Console
 
 from im_bench.assets import offline_unless_reachable
 from im_bench.composing import (
     CONF,
     compose_run,
     compose_training,
+    compose_trainings,
     report_settings,
     sweep_file,
     sweep_name,
     sweep_runs,
 )
-from im_bench.config import Report, Run, UserError
-from im_bench.progress import Progress
+from im_bench.config import Report, Run, Training, UserError
+from im_bench.progress import Progress, Reading
+from im_bench.terminal import printable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 log = logging.getLogger("im_bench")
 
@@ -38,19 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # lm-eval's own bars, one per request type and task, would fight ours for the terminal.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # rather no bar than no table, where they are not UTF-8
     options = _parser().parse_args(_intermixed(sys.argv[1:] if arguments is None else list(arguments)))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     try:
         return int(options.command(options))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who reads, as `head`, has enough
+        return 0
     # An OSError outside of a step is a file that cannot be had or written, or a full disk; it says which.
     except (UserError, OSError) as error:
         if options.debug:
             raise
-        print(f"im-bench: {error}", file=sys.stderr)
+        print(printable(f"im-bench: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nim-bench: interrupted; the same command goes on from here", file=sys.stderr)
+        resumes = "; the same command goes on from here" if options.command in (run, sweep) else ""
+        print(f"\nim-bench: interrupted{resumes}", file=sys.stderr)
         return 130
 
 
@@ -81,16 +96,12 @@ def report(options: argparse.Namespace) -> int:
 
 def mask(options: argparse.Namespace) -> int:
     """The tokens of conversations by part and weight."""
-    from rich.console import Console
-
     training = compose_training(options.overrides)
-    if training.model.source == "hub":
-        offline_unless_reachable()
     # Libraries greet on standard output when they are first imported.
     with redirect_stdout(sys.stderr):
-        from im_bench import masking, stages
+        from im_bench import masking
 
-        tokenizer = stages.tokenizer(training)
+        tokenizer = _tokenizer(training)
         found = masking.masked(training, tokenizer, options.rows)
     if options.json:
         for each in found:
@@ -102,6 +113,68 @@ def mask(options: argparse.Namespace) -> int:
     for each in found:
         console.print(masking.shown(each, tokenizer, colour=colour))
     return 0
+
+
+def stats(options: argparse.Namespace) -> int:
+    """How long instructions and outputs of datasets are, and what may be wrong in them."""
+    for training in compose_trainings(options.overrides):
+        with redirect_stdout(sys.stderr):
+            from im_bench import surveying
+
+            in_tokens = "tokens" in (options.unit, training.subset.unit)
+            tokenizer = _tokenizer(training) if in_tokens else None
+            with Reading(training.dataset.name, training.dataset.num_examples) as reading:
+                survey = surveying.survey_dataset(training, options.unit, tokenizer, reading.more)
+            found = surveying.stats(survey, training)
+            picture = surveying.draw_lengths(survey, training)
+        if options.json:
+            print(json.dumps(found | {"picture": str(picture)}))
+        else:
+            _console().print(surveying.shown_stats(found, survey, picture))
+    return 0
+
+
+def advise(options: argparse.Namespace) -> int:
+    """Should you train on the instructions of this file?"""
+    for word in options.overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] in ("dataset", "subset") and key != "dataset.format":
+            raise UserError(f"{word}: advise reads its file whole; `stats` has dataset and subset")
+    training = compose_training(["dataset=local", "dataset.path=FILE", *options.overrides])
+    # The name of a file may hold signs that have a meaning in an override.
+    dataset = training.dataset.model_copy(update={"path": options.file})
+    training = training.model_copy(update={"dataset": dataset})
+    with redirect_stdout(sys.stderr):
+        from im_bench import advice, surveying
+        from im_bench.data.rows import estimated_rows
+
+        named = any(word.lstrip("+").startswith(("model=", "model.")) for word in options.overrides)
+        counter = _tokenizer(training) if named else None
+        with Reading(Path(options.file).name, estimated_rows(Path(options.file))) as reading:
+            survey = surveying.survey_file(training, counter, reading.more)
+        found = advice.advise(survey, options.file)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        _console().print(surveying.shown_advice(found))
+    return 0
+
+
+def _console() -> Console:
+    """For text that is read line by line: wide and not wrapped where it is no terminal."""
+    return (
+        Console(highlight=False)
+        if sys.stdout.isatty()
+        else Console(highlight=False, width=160, soft_wrap=True)
+    )
+
+
+def _tokenizer(training: Training) -> PreTrainedTokenizerFast:
+    from im_bench import stages
+
+    if training.model.source == "hub":
+        offline_unless_reachable()
+    return stages.tokenizer(training)
 
 
 def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespace) -> int:
@@ -173,6 +246,24 @@ def _parser() -> argparse.ArgumentParser:
         "--rows", type=_numbers, metavar="0,5,7", help="rows of the dataset, from 0; the first three else"
     )
     seen.set_defaults(command=mask)
+    told = commands.add_parser(
+        "stats", parents=[every], help="length statistics of datasets: rows of the paper's Table 5"
+    )
+    told.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help=f"{overrides}; dataset=lima,dolly_15k are two rows"
+    )
+    told.add_argument(
+        "--unit", choices=("words", "tokens"), default="words", help="as the paper counts, or of a model"
+    )
+    told.set_defaults(command=stats)
+    asked = commands.add_parser(
+        "advise", parents=[every], help="should you train on the instructions of this dataset?"
+    )
+    asked.add_argument(
+        "file", metavar="FILE", help="JSON lines, a JSON list, parquet or csv, also .gz or .zst"
+    )
+    asked.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
+    asked.set_defaults(command=advise)
     return parser
 
 
@@ -192,6 +283,6 @@ def _intermixed(arguments: list[str]) -> list[str]:
             others.append(word)
             continue
         options.append(word)
-        if word == "--rows":
+        if word in ("--rows", "--unit"):
             options += [next(rest, "")]
     return [*arguments[:1], *options, *others]

@@ -16,12 +16,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from im_bench.config import (
+    Dataset,
     Paths,
     Report,
     Run,
+    Subset,
     Training,
     UserError,
     load_yaml,
@@ -48,6 +50,11 @@ def compose_run(name: str, folder: Path, overrides: Sequence[str]) -> Run:
 def compose_training(overrides: Sequence[str]) -> Training:
     """What of one cell decides its training; nothing else of its config need be said."""
     return training_values(_compose("config", CONF, overrides))
+
+
+def compose_trainings(overrides: Sequence[str]) -> list[Training]:
+    """As `compose_training`, for every combination of comma-separated values."""
+    return [compose_training(cell) for cell in sweep_cells("config", CONF, overrides)]
 
 
 def sweep_runs(name: str, folder: Path, overrides: Sequence[str]) -> list[Run]:
@@ -101,9 +108,65 @@ def _compose(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
         _check_choice(override)
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-            return compose(name, overrides=[f"hydra.searchpath=[file://{CONF.resolve()}]", *overrides])
+            search = f"hydra.searchpath=[file://{CONF.resolve()}]"
+            cfg = compose(name, overrides=[search, *map(_allowed, _parsed(overrides))])
     except HydraException as error:
         raise UserError(_sentence(error)) from error
+    _spell_out_parts(cfg)
+    return cfg
+
+
+def _allowed(override: Override) -> str:
+    """What is said, also of a field that the chosen dataset or subset leaves at its default."""
+    said = override.input_line or ""
+    group, _, field = override.key_or_group.partition(".")
+    fields = {"dataset": Dataset.model_fields, "subset": Subset.model_fields}.get(group, {})
+    if field in fields and said.startswith(override.key_or_group):
+        return f"++{said}"
+    return said
+
+
+def _spell_out_parts(cfg: DictConfig) -> None:
+    """Put in the parts of a mixture what conf/dataset says of each, below what is said of it there."""
+    dataset = cfg.get("dataset", {})
+    if dataset.get("source") != "mixture" or OmegaConf.is_missing(dataset, "parts"):
+        return
+    parts = dataset.parts
+    if not isinstance(parts, DictConfig):
+        raise UserError(
+            "dataset.parts: expected names and fractions, e.g. 'dataset.parts={lima: 1, dolly_15k: 0.5}'"
+        )
+    OmegaConf.set_struct(dataset, False)
+    if dataset.name == "mixture" and parts:
+        dataset.name = "-".join(_share(str(name), said) for name, said in parts.items())
+    dataset.parts = {str(name): _part(str(name), said) for name, said in parts.items()}
+
+
+def _share(name: str, said: Any) -> str:
+    """How a part is named in the name of its mixture."""
+    fraction = said.get("fraction", 1) if isinstance(said, DictConfig) else said
+    return name if fraction == 1 else f"{name}_{fraction}"
+
+
+def _part(name: str, said: Any) -> dict[str, Any]:
+    values = dict(said) if isinstance(said, DictConfig) else {"fraction": said}
+    fraction = values.pop("fraction", 1)
+    file = CONF / "dataset" / f"{name}.yaml"
+    if file.is_file():
+        known = load_yaml(file)
+        if known["source"] == "mixture":
+            raise UserError(f"dataset.parts.{name}: a mixture has no mixtures as parts; name theirs")
+    elif "path" in values:
+        known = load_yaml(CONF / "dataset" / "local.yaml") | {"name": name}
+    else:
+        options = [file.stem for file in (CONF / "dataset").glob("*.yaml")]
+        raise UserError(
+            f"dataset.parts.{name}: there is no such dataset{nearest(name, options)} "
+            f"(a file of yours is {name}: {{path: FILE}})"
+        )
+    if (known | values).get("path") == "???":
+        raise UserError(f"dataset.parts.{name}: give the file, {name}: {{path: FILE}}")
+    return {"dataset": known | values, "fraction": fraction}
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

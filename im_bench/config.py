@@ -63,20 +63,40 @@ class Model(Frozen):
 
 
 class Dataset(Frozen):
-    """A set of conversations. What enters a key is the sha256 of the file, not how it is reached."""
+    """A set of conversations. What enters a key is the content of its files, not how they are reached."""
 
     name: Name
-    source: Literal["toy", "address", "local"]
-    format: Literal["auto", "messages", "prompt_completion", "alpaca"]
-    path: str | None
+    source: Literal["toy", "hub", "address", "local", "mixture"]
+    format: Literal["auto", "messages", "prompt_completion", "alpaca"] = "auto"
+    path: str | None = None
     """A local file; for a published dataset, a local copy of it."""
     address: str | None = None
+    """With `source: address`; of a pinned commit for every dataset in conf/."""
+    id: str | None = None
+    """Hub id, with `source: hub`."""
+    revision: str | None = None
+    """Hub commit; pinned for every dataset in conf/."""
+    config: str | None = None
+    """Of a hub dataset that has several."""
+    split: str = "train"
+    """Of a hub dataset."""
     sha256: str | None = None
     """Of the file's bytes; checked on every use where it is known."""
+    git_blob: str | None = None
+    """The name that git gives to the file's bytes; checked likewise."""
     num_examples: Count | None = None
+    """Checked against what is read."""
     licence: str | None = None
+    source_field: str | None = None
+    """The field in which a row names where it is from: a stratum of `subset=fraction` and `subset=stratified`."""
+    only: tuple[str, ...] = ()
+    """Rows of these sources alone, by `source_field`."""
     allow_empty_output: bool = False
-    """Whether an empty output is a row like any other (the model learns to stop at once) or an error."""
+    """Whether an empty output is a row like any other (the model learns to stop at once) or a bad one."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """Whether a row that is no conversation stops the run, or is left out, counted and listed."""
+    parts: dict[Name, MixturePart] = {}
+    """What a mixture is made of."""
 
     @model_validator(mode="after")
     def source_has_its_place(self) -> Self:
@@ -86,25 +106,108 @@ class Dataset(Frozen):
             raise ValueError(
                 "dataset.address: a published dataset needs its address, or dataset.path a local copy"
             )
+        if self.source == "hub" and not (self.id or self.path):
+            raise ValueError("dataset.id: a hub dataset needs its hub id, or dataset.path a local copy")
+        if self.source == "mixture" and not self.parts:
+            raise ValueError(
+                "dataset.parts: name datasets and the fraction of each, e.g. dataset=mixture "
+                "'dataset.parts={lima: 1, alpagasus_dolly_3k: 0.5}'"
+            )
         return self
+
+    @model_validator(mode="after")
+    def a_mixture_says_nothing_of_its_parts(self) -> Self:
+        said = [field for field in OF_PARTS if self.source == "mixture" and field in self.model_fields_set]
+        if said:
+            raise ValueError(
+                f"dataset.{said[0]}: in a mixture each part has its own, e.g. "
+                f"'dataset.parts={{lima: {{fraction: 1, {said[0]}: VALUE}}}}'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def only_needs_its_field(self) -> Self:
+        if self.only and self.source_field is None:
+            raise ValueError(
+                "dataset.only: dataset.source_field must say in which field a row names its source"
+            )
+        return self
+
+
+OF_PARTS = (
+    *("path", "format", "address", "id", "revision", "sha256", "git_blob", "num_examples"),
+    *("source_field", "only", "allow_empty_output", "on_bad_row"),
+)
+
+
+class MixturePart(Frozen):
+    """One dataset of a mixture."""
+
+    dataset: Dataset
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    """How much of the dataset is taken, of each of its own sources alike; at random, nested for one seed."""
 
 
 class Subset(Frozen):
-    """Which conversations of the dataset are used."""
+    """Which conversations of the dataset are used; all choices at random are nested for one seed."""
 
-    name: Literal["full", "first", "random"]
-    size: Count | None
-    """How many conversations; none with `full`."""
+    name: Literal["full", "first", "random", "fraction", "stratified", "ratio", "ratio_window"]
+    size: Count | None = None
+    """How many conversations."""
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How much of each source."""
+    target: Positive | None = None
+    """The instruction/output length ratio that the chosen conversations are nearest to."""
+    window: tuple[NotNegative, NotNegative] | None = None
+    """The lowest and highest instruction/output length ratio that is chosen from."""
+    unit: Literal["words", "tokens"] = "words"
+    """What lengths are counted in: words as the paper counts them, or tokens of the model."""
+
+    @property
+    def label(self) -> str:
+        """Its name in tables, with the values that it is by."""
+        window = self.window and "{:g}_{:g}".format(*self.window)
+        values = [f"{value:g}" for value in (self.fraction, self.target) if value is not None]
+        size = [] if self.size is None else [str(self.size)]
+        unit = [] if self.unit == "words" else [self.unit]
+        return "_".join([self.name, *values, *([window] if window else []), *unit, *size])
 
     @model_validator(mode="after")
-    def size_goes_with_a_choice(self) -> Self:
-        if self.name == "full" and self.size is not None:
-            raise ValueError(
-                f"subset.size={self.size} has no meaning with subset=full; use subset=first or subset=random"
-            )
-        if self.name != "full" and self.size is None:
-            raise ValueError(f"subset.size: subset={self.name} needs a size, e.g. subset.size=1000")
+    def values_go_with_a_choice(self) -> Self:
+        for value in ("size", "fraction", "target", "window"):
+            needed, given = value in SUBSETS[self.name], getattr(self, value) is not None
+            if needed and not given:
+                raise ValueError(
+                    f"subset.{value}: subset={self.name} needs it, e.g. {SUBSET_EXAMPLES[value]}"
+                )
+            if given and not needed:
+                users = " or ".join(f"subset={name}" for name, values in SUBSETS.items() if value in values)
+                raise ValueError(
+                    f"subset.{value}={getattr(self, value)} has no meaning with subset={self.name}; use {users}"
+                )
+        if self.window and self.window[0] > self.window[1]:
+            raise ValueError("subset.window={:g},{:g}: the lowest ratio comes first".format(*self.window))
+        if self.unit != "words" and "ratio" not in self.name:
+            raise ValueError(f"subset.unit={self.unit} has no meaning with subset={self.name}")
         return self
+
+
+SUBSETS: dict[str, tuple[str, ...]] = {
+    "full": (),
+    "first": ("size",),
+    "random": ("size",),
+    "fraction": ("fraction",),
+    "stratified": ("size",),
+    "ratio": ("target", "size"),
+    "ratio_window": ("window", "size"),
+}
+"""The values that each choice is by."""
+SUBSET_EXAMPLES = {
+    "size": "subset.size=1000",
+    "fraction": "subset.fraction=0.1",
+    "target": "subset.target=10",
+    "window": "'subset.window=[8, 12]'",
+}
 
 
 FIXED = {"it": (0.0, 1.0, 0.0), "im": (1.0, 1.0, 0.0), "full": (1.0, 1.0, 1.0)}
@@ -336,6 +439,8 @@ class Paths(Frozen):
     """Benchmark data: null is the hub, `toy` the toy world's, else a folder in hub layout."""
     assets: str | None
     """MT-Bench and AlpacaEval files: null fetches the official ones, `toy`, or a folder that has them."""
+    datasets: str | None = None
+    """A folder with copies of published datasets, by file name or in hub layout; null fetches them."""
     cache: Path
     """Fetched files."""
 
@@ -435,6 +540,9 @@ def _sentence(problem: Any) -> str:
     place = problem["loc"]
     # After a benchmark's name pydantic puts which runner it took it for; that is no key of the user's.
     words = place if place[0] != "benchmark" else place[:2] + place[3:]
+    # A part of a mixture is said flat: its fraction beside what is said of its dataset.
+    if place[:2] == ("dataset", "parts") and place[3:4] == ("dataset",):
+        words = place[:3] + place[4:]
     key = ".".join(map(str, words))
     match problem["type"]:
         case "missing":

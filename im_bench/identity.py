@@ -40,11 +40,23 @@ class LossIdentity(Frozen):
     kl: Literal["full", "target"] = "full"
 
 
+class SourceIdentity(Frozen):
+    """What is read of one file of conversations."""
+
+    sha256: str
+    format: Literal["messages", "prompt_completion", "alpaca"]
+    fraction: float = 1.0
+    source_field: str | None = None
+    only: tuple[str, ...] = ()
+    allow_empty_output: bool = False
+    on_bad_row: Literal["error", "skip"] = "error"
+
+
 class TrainIdentity(Frozen):
     """A trained checkpoint; the base model is the step it needs."""
 
-    dataset_sha256: str
-    dataset_format: Literal["messages", "prompt_completion", "alpaca"]
+    dataset: tuple[SourceIdentity, ...]
+    """One file, or those of a mixture."""
     subset: Subset
     loss: LossIdentity
     train: Train

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 
 from im_bench import places
 from im_bench.config import Training, UserError
-from im_bench.data.conversations import Conversation, read_conversations
+from im_bench.data.conversations import Conversation
 from im_bench.data.encoding import Encoded, encode_each
 from im_bench.data.released import markers
+from im_bench.data.sources import Source, read_sources
 from im_bench.data.subsets import select
 from im_bench.data.templates import Part
 from im_bench.data.weights import weigh
 from im_bench.pipeline import loss_identity
+from im_bench.terminal import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 ROWS = 3
 """Conversations that are shown where none is named."""
-SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {
-    0x0A: "\u21b5\n",
-    0x7F: "\u2421",
-}
-"""How characters are shown that a terminal would act on."""
 COLOURS = {
     Part.TEMPLATE: "bright_black",
     Part.SYSTEM: "magenta",
@@ -46,6 +45,7 @@ class Masked(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         return {
             "row": self.encoded.row,
+            "file": self.encoded.file,
             "kept": self.encoded.has_output,
             "truncated": self.encoded.truncated,
             "input_ids": self.encoded.ids_t.tolist(),
@@ -60,11 +60,12 @@ def masked(run: Training, tokenizer: PreTrainedTokenizerFast, rows: Sequence[int
     Raises:
         UserError: when a row is not there, or cannot be encoded.
     """
-    file = places.conversations(run)
     loss = loss_identity(run.loss)
     found = markers(tokenizer)
-    chosen = _chosen(run, read_conversations(file, run.dataset.format, allow_empty_output=True), rows)
-    encoded = encode_each(tokenizer, chosen, max_tokens=run.train.max_tokens, where=str(file))
+    sources = [_lenient(source) for source in places.sources(run)]
+    there = read_sources(sources, seed=run.seed).conversations
+    chosen = _chosen(run, select(there, run.subset, seed=run.seed, tokenizer=tokenizer), rows)
+    encoded = encode_each(tokenizer, chosen, max_tokens=run.train.max_tokens)
     return [Masked(each, _exact(weigh(each, loss, found).weights_t.tolist())) for each in encoded]
 
 
@@ -75,9 +76,10 @@ def shown(masked: Masked, tokenizer: PreTrainedTokenizerFast, *, colour: bool) -
     cut = ", truncated" if encoded.truncated else ""
     fate = "" if encoded.has_output else "; dropped, as no output fits in train.max_tokens"
     counts = f"{len(weights)} tokens, {len(carrying)} carry loss, weight {sum(carrying):g}"
-    text = Text().append(f"row {encoded.row}: {counts}{cut}{fate}\n", style="bold")
+    row = f"row {encoded.row} of {printable(Path(encoded.file).name)}"
+    text = Text().append(f"{row}: {counts}{cut}{fate}\n", style="bold")
     for part, weight, piece in _pieces(masked, tokenizer):
-        sign = piece.translate(SIGNS)
+        sign = printable(piece).replace("\n", "\u21b5\n")
         if colour:
             text.append(sign, style=_style(part, weight))
         elif weight:
@@ -117,21 +119,27 @@ def _pieces(masked: Masked, tokenizer: PreTrainedTokenizerFast) -> Iterator[tupl
         before = text
 
 
-def _chosen(
-    run: Training, conversations: Sequence[Conversation], rows: Sequence[int] | None
-) -> list[Conversation]:
-    there = select(conversations, run.subset, seed=run.seed)
+def _chosen(run: Training, there: Sequence[Conversation], rows: Sequence[int] | None) -> list[Conversation]:
     if rows is None:
-        return there[:ROWS]
-    by_row = {conversation.row: conversation for conversation in there}
+        return list(there[:ROWS])
+    by_row: dict[int, list[Conversation]] = defaultdict(list)
+    for conversation in there:
+        by_row[conversation.row].append(conversation)
     for row in rows:
         if row not in by_row:
             some = ", ".join(map(str, sorted(by_row)[:ROWS]))
             raise UserError(
-                f"--rows {row}: not among the {len(by_row)} rows of dataset={run.dataset.name} "
+                f"--rows {row}: not among the {len(there)} rows of dataset={run.dataset.name} "
                 f"subset={run.subset.name}, from 0: {some}, ... {max(by_row)}"
             )
-    return [by_row[row] for row in rows]
+    return [conversation for row in rows for conversation in by_row[row]]
+
+
+def _lenient(source: Source) -> Source:
+    """An empty output is shown even where a training would refuse it; where bad rows are skipped it is one."""
+    if source.spec.on_bad_row == "skip":
+        return source
+    return source.model_copy(update={"spec": source.spec.model_copy(update={"allow_empty_output": True})})
 
 
 def _exact(weights: list[float]) -> list[float]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from im_bench import config as c
 from im_bench import places, stages
 from im_bench.assets import benchmark_data_sha256, check_model_folder, file_sha256, folder_sha256
-from im_bench.data.conversations import file_format
 from im_bench.data.templates import template_sha256
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.identity import (
@@ -104,19 +103,17 @@ def _base_step(run: c.Run, wires: stages.Wires) -> Step:
 
 
 def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
-    file = places.conversations(run)
+    sources = places.sources(run)
     identity = TrainIdentity(
-        dataset_sha256=file_sha256(file),
-        dataset_format=file_format(file, run.dataset.format),
+        dataset=tuple(source.spec for source in sources),
         subset=run.subset,
         loss=loss_identity(run.loss),
         train=run.train,
         seed=run.seed,
     )
-    subset = run.subset.name if run.subset.size is None else f"{run.subset.name}_{run.subset.size}"
-    label = "-".join([run.model.name, run.dataset.name, subset, run.loss.name, f"seed{run.seed}"])
-    train = partial(stages.train, run=run, identity=identity, file=file, wires=wires)
-    return Step("train", identity, train, needs=(base,), label=label, version=2)
+    label = "-".join([run.model.name, run.dataset.name, run.subset.label, run.loss.name, f"seed{run.seed}"])
+    train = partial(stages.train, run=run, identity=identity, sources=sources, wires=wires)
+    return Step("train", identity, train, needs=(base,), label=label, version=3)
 
 
 def loss_identity(loss: c.Loss) -> LossIdentity:

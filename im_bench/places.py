@@ -7,8 +7,11 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from im_bench.assets import dataset_file, find_asset
-from im_bench.config import Run, Training
+from im_bench.assets import dataset_file, file_sha256, find_asset
+from im_bench.config import Dataset, Run, Training
+from im_bench.data.conversations import file_format
+from im_bench.data.sources import Source
+from im_bench.identity import SourceIdentity
 
 TOY_SEED = 0
 
@@ -18,7 +21,7 @@ def world(run: Training) -> Path:
     return _world((run.paths.results / "toy").resolve())
 
 
-def hub(run: Run) -> str | None:
+def hub(run: Training) -> str | None:
     """The folder that stands for the hub, or None for the hub itself."""
     return str(world(run) / "hub") if run.paths.hub == "toy" else run.paths.hub
 
@@ -30,15 +33,45 @@ def rows(run: Run, data_sha256: str) -> str | None:
 
 def asset(run: Run, name: str) -> Path:
     """The file of an asset, see `im_bench.assets.ASSETS`."""
-    folder = str(world(run) / "assets") if run.paths.assets == "toy" else run.paths.assets
-    return find_asset(name, folder, run.paths.cache)
+    return find_asset(name, assets_folder(run), run.paths.cache)
 
 
-def conversations(run: Training) -> Path:
-    """The file of the run's dataset."""
-    if run.dataset.source == "toy":
-        return world(run) / "sft" / f"{run.dataset.name}.jsonl"
-    return dataset_file(run.dataset, run.paths.cache)
+def assets_folder(run: Training) -> str | None:
+    """The folder with the files of judged benchmarks, or None where they are fetched."""
+    return str(world(run) / "assets") if run.paths.assets == "toy" else run.paths.assets
+
+
+def sources(run: Training) -> tuple[Source, ...]:
+    """The files of the run's dataset: one, or those of the parts of a mixture.
+
+    Raises:
+        UserError: when one is missing, cannot be fetched, or is not what it must be.
+    """
+    if run.dataset.source == "mixture":
+        parts = run.dataset.parts.items()
+        return tuple(
+            _source(run, part.dataset, part.fraction, f"dataset.parts.{name}") for name, part in parts
+        )
+    return (_source(run, run.dataset, 1.0, "dataset"),)
+
+
+def _source(run: Training, dataset: Dataset, fraction: float, key: str) -> Source:
+    if dataset.source == "toy":
+        file = world(run) / "sft" / f"{dataset.name}.jsonl"
+    else:
+        file = dataset_file(dataset, run.paths.datasets, run.paths.cache, key)
+    # Where nothing depends on a row's source, it is the same training whether the source is named or not.
+    strata = dataset.only or fraction < 1 or run.subset.name in ("fraction", "stratified")
+    spec = SourceIdentity(
+        sha256=file_sha256(file),
+        format=file_format(file, dataset.format, allow_empty_output=dataset.allow_empty_output),
+        fraction=fraction,
+        source_field=dataset.source_field if strata else None,
+        only=tuple(sorted(set(dataset.only))),
+        allow_empty_output=dataset.allow_empty_output,
+        on_bad_row=dataset.on_bad_row,
+    )
+    return Source(name=dataset.name, file=file, spec=spec, num_examples=dataset.num_examples, key=key)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
@@ -73,3 +74,24 @@ class Progress:
 
     def done(self, step: Step) -> None:
         self.bar.advance(self.sweep, SHARES[step.kind])
+
+
+class Reading:
+    """Shows how many rows of a dataset have been read, and about when all will be."""
+
+    def __init__(self, name: str, total: int | None) -> None:
+        console = Console(stderr=True)
+        rows = TextColumn("reading {task.description}: {task.completed:,} rows")
+        columns = (rows, BarColumn(bar_width=20), TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task(escape(name), total=total)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def more(self, rows: int) -> None:
+        self.bar.advance(self.task, rows)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from im_bench import config as c
 from im_bench import places
 from im_bench.assets import check_tokenizer_folder
+from im_bench.data.sources import Source
 from im_bench.data.templates import with_template
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.identity import TrainIdentity
@@ -81,8 +82,16 @@ def tokenizer(run: c.Training) -> PreTrainedTokenizerFast:
     return with_template(make_tokenizer(read_pages(places.world(run))), model.chat_template, "model=toy")
 
 
-def train(out: Path, base: Path, *, run: c.Run, identity: TrainIdentity, file: Path, wires: Wires) -> None:
-    """Tune the base model on the conversations of `file`."""
+def train(
+    out: Path,
+    base: Path,
+    *,
+    run: c.Run,
+    identity: TrainIdentity,
+    sources: tuple[Source, ...],
+    wires: Wires,
+) -> None:
+    """Tune the base model on the conversations of `sources`."""
     from im_bench.training.tuning import Job, tune
 
     _open.clear()  # a model that was scored would share the device with the one that is trained
@@ -92,8 +101,7 @@ def train(out: Path, base: Path, *, run: c.Run, identity: TrainIdentity, file: P
         revision=revision,
         tokenizer=tokenizer,
         spec=identity,
-        file=file,
-        allow_empty_output=run.dataset.allow_empty_output,
+        sources=sources,
         runtime=run.runtime,
     )
     tune(out, job, follow=lambda values: wires.follow(values), tell=lambda values: wires.tell(values))

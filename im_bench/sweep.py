@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import NamedTuple, Protocol
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
 
 from im_bench.config import Model, Run, UserError
-from im_bench.data.conversations import read_conversations
+from im_bench.data.conversations import Conversation
+from im_bench.data.labels import LABELS
+from im_bench.data.sources import Source, read_sources
 from im_bench.data.subsets import select
 from im_bench.evaluation.benchmarks import missing_score
 from im_bench.judging import open_judge
 from im_bench.pipeline import Cell
-from im_bench.places import conversations
+from im_bench.places import sources
 from im_bench.report.collect import FILE, Row, rows, write_ledger
 from im_bench.scores import read_scores
+from im_bench.stages import tokenizer
 from im_bench.store import Step, StepFailed, Store
 from im_bench.tracking import Tracker, open_tracker
 
@@ -63,6 +67,7 @@ def run_sweep(name: str, cells: Sequence[Cell], observer: Observer) -> Outcome:
     store = Store(results / "store")
     todo = {step.key: step for cell in cells for step in cell.steps() if not store.done(step)}
     _check(cells, todo)
+    _conversations.cache_clear()
     observer.start(list(todo.values()))
     failures = [failure for cell in cells for failure in _run_cell(name, cell, store, todo, observer)]
     ledger = [row for cell in cells for row in cell_rows(name, cell, store)]
@@ -75,21 +80,32 @@ def run_sweep(name: str, cells: Sequence[Cell], observer: Observer) -> Outcome:
 def cell_rows(sweep: str, cell: Cell, store: Store) -> list[Row]:
     """The ledger rows of a cell; a benchmark without a record has one row without a value."""
     found = []
+    trained = _trained(cell, store)
     for name, step in cell.benchmarks.items():
         scores = read_scores(store.path(step)) if store.done(step) else [missing_score(name)]
-        found += rows(cell.run, scores, sweep=sweep, cell=cell.key, step=step.key)
+        found += rows(cell.run, scores, sweep=sweep, cell=cell.key, step=step.key, **trained)
     return found
+
+
+def _trained(cell: Cell, store: Store) -> dict[str, Any]:
+    """How many conversations were chosen for a cell, and their ratio; nothing of the base model."""
+    labels = store.path(cell.checkpoint) / LABELS
+    if not cell.run.loss.trains or not labels.exists():
+        return {"examples": None, "ratio": None}
+    report = json.loads(labels.read_text())
+    return {"examples": report["words"]["examples"], "ratio": report["words"]["instruction_over_output"]}
 
 
 def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
     """Refuse now what would else be found after hours of training."""
+    checked: set[tuple[object, ...]] = set()
     for cell in cells:
         if cell.run.model.source == "hub" and any(
             step.kind == "base" for step in cell.steps() if step.key in todo
         ):
             _check_hub_model(cell.run.model)
         if cell.run.loss.trains and cell.checkpoint.key in todo:
-            _check_dataset(cell.run)
+            _check_dataset(cell.run, checked)
         if any(step.kind == "verdicts" and step.key in todo for step in cell.benchmarks.values()):
             open_judge(cell.run.judge)
 
@@ -101,12 +117,20 @@ def _check_hub_model(model: Model) -> None:
     load_tokenizer(model.id, model.revision)
 
 
-def _check_dataset(run: Run) -> None:
-    dataset = run.dataset
-    found = read_conversations(
-        conversations(run), dataset.format, allow_empty_output=dataset.allow_empty_output
-    )
-    select(found, run.subset, seed=run.seed)
+def _check_dataset(run: Run, checked: set[tuple[object, ...]]) -> None:
+    """Read and choose as the training will; a choice that another cell has made is not made again."""
+    found = sources(run)
+    in_tokens = run.subset.unit == "tokens"
+    this = (found, run.subset, run.seed, run.model if in_tokens else None)
+    if this not in checked:
+        checked.add(this)
+        counter = tokenizer(run) if in_tokens else None
+        select(_conversations(found, run.seed), run.subset, seed=run.seed, tokenizer=counter)
+
+
+@lru_cache(maxsize=1)
+def _conversations(found: tuple[Source, ...], seed: int) -> list[Conversation]:
+    return read_sources(found, seed=seed).conversations
 
 
 def _run_cell(

@@ -2,11 +2,16 @@
 
 import functools
 import hashlib
+import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from http.server import HTTPServer, SimpleHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -101,15 +106,152 @@ def test_a_local_copy_of_a_published_dataset_must_be_that_file(tmp_path: Path) -
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"hello")
     copy = dataset(source="address", address="https://example.invalid/x", path=str(path), sha256=HELLO)
-    assert dataset_file(copy, tmp_path) == path
+    assert dataset_file(copy, None, tmp_path) == path
     path.write_bytes(b"hullo")
     with pytest.raises(UserError, match=f"dataset.path={path}: sha256 is .*, but must be {HELLO}"):
-        dataset_file(copy, tmp_path)
+        dataset_file(copy, None, tmp_path)
+
+
+def test_a_file_whose_sha256_is_not_known_must_be_what_git_calls_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"hello")
+    # As `git hash-object` names it.
+    known = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0"
+    copy = dataset(source="address", address="https://example.invalid/x", path=str(path), git_blob=known)
+    assert dataset_file(copy, None, tmp_path) == path
+    path.write_bytes(b"hullo")
+    with pytest.raises(
+        UserError, match=f"dataset.path={path}: git names its content .*, but it must be {known}"
+    ):
+        dataset_file(copy, None, tmp_path)
 
 
 def test_a_dataset_without_a_local_copy_is_fetched_into_the_cache(tmp_path: Path, served: str) -> None:
     published = dataset(source="address", address=f"{served}/hello.txt", sha256=HELLO)
-    assert dataset_file(published, tmp_path) == tmp_path / "datasets/hello.txt"
+    found = dataset_file(published, None, tmp_path)
+    assert (found.name, found.read_bytes()) == ("hello.txt", b"hello")
+    assert found.is_relative_to(tmp_path / "datasets")
+
+
+class Cut(BaseHTTPRequestHandler):
+    """Promises a hundred bytes and breaks off."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_breaks_off_or_is_another_file_is_not_kept(tmp_path: Path, served: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Cut) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        cut = dataset(source="address", address=f"http://127.0.0.1:{server.server_port}/x.jsonl")
+        with pytest.raises(UserError, match="could not be fetched"):
+            dataset_file(cut, None, tmp_path)
+        server.shutdown()
+    other = dataset(source="address", address=f"{served}/hello.txt", git_blob="0" * 40)
+    with pytest.raises(UserError, match="it is not the file that was published"):
+        dataset_file(other, None, tmp_path)
+    with pytest.raises(UserError, match="could not be fetched"):
+        dataset_file(dataset(source="address", address="nowhere/x.jsonl"), None, tmp_path)
+    assert [path for path in (tmp_path / "datasets").rglob("*") if path.is_file()] == []
+
+
+def test_two_addresses_with_one_file_name_are_two_files(tmp_path: Path, served: str) -> None:
+    found = {
+        dataset_file(dataset(source="address", address=f"{served}/{place}hello.txt"), None, tmp_path)
+        for place in ("", "./")
+    }
+    assert len(found) == 2
+
+
+def test_a_folder_of_copies_serves_what_it_has(tmp_path: Path, served: str) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    published = dataset(source="address", address=f"{served}/hello.txt", sha256=HELLO)
+    assert dataset_file(published, str(copies), tmp_path).is_relative_to(tmp_path / "datasets")
+    (copies / "hello.txt").write_bytes(b"hello")
+    assert dataset_file(published, str(copies), tmp_path) == copies / "hello.txt"
+    (copies / "hello.txt").write_bytes(b"hullo")
+    with pytest.raises(UserError, match="hello.txt: sha256 is .*, but must be"):
+        dataset_file(published, str(copies), tmp_path)
+    with pytest.raises(UserError, match="paths.datasets=.*nowhere: there is no such folder"):
+        dataset_file(published, str(tmp_path / "nowhere"), tmp_path)
+
+
+HUB = {"source": "hub", "id": "org/name", "format": "messages"}
+MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+
+
+def in_hub_layout(folder: Path, rows: list[dict[str, object]]) -> None:
+    place = folder / "org/name"
+    (place / "data").mkdir(parents=True, exist_ok=True)
+    (place / "data/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    front = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train.jsonl\n"
+    (place / "README.md").write_text(f"---\n{front}---\n")
+
+
+def test_a_hub_dataset_is_read_from_a_folder_in_hub_layout(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"messages": MESSAGES, "dataset": "b"},
+        {"messages": MESSAGES, "dataset": "a"},
+    ]
+    in_hub_layout(tmp_path / "copies", rows)
+    found = dataset_file(dataset(**HUB), str(tmp_path / "copies"), tmp_path / "cache")
+    assert [json.loads(line) for line in found.read_text().splitlines()] == rows
+    in_hub_layout(tmp_path / "copies", rows[:1])
+    again = dataset_file(dataset(**HUB), str(tmp_path / "copies"), tmp_path / "cache")
+    assert len(again.read_text().splitlines()) == 1
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub with one dataset, which is gated."""
+
+    def do_GET(self) -> None:
+        self.send_response(403)
+        self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("X-Error-Message", "Access to dataset org/name is restricted.")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+ASK = """
+import sys
+from pathlib import Path
+from im_bench.assets import dataset_file
+from im_bench.config import Dataset, UserError
+try:
+    dataset_file(Dataset(name="mine", source="hub", id="org/name", format="messages"), None, Path(sys.argv[1]))
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reachable", [True, False], ids=["gated", "out of reach"])
+def test_a_hub_dataset_that_cannot_be_had_is_told_with_the_remedy(tmp_path: Path, reachable: bool) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        Thread(target=hub.serve_forever, daemon=True).start()
+        port = hub.server_port if reachable else 9
+        online = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+        hub_at = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(tmp_path / "home")}
+        ask = [sys.executable, "-c", ASK, str(tmp_path / "cache")]
+        said = subprocess.run(ask, env=online | hub_at, capture_output=True, text=True, timeout=120).stdout
+        hub.shutdown()
+    if reachable:
+        assert "org/name is gated; ask for access on its page" in said and "hf auth login" in said, said
+    else:
+        assert "org/name could not be fetched" in said, said
+    assert "dataset.path=FILE or paths.datasets=FOLDER can serve a local copy" in said
 
 
 def test_real_training_sets_are_the_files_that_conf_describes(shared: Path) -> None:
@@ -118,7 +260,7 @@ def test_real_training_sets_are_the_files_that_conf_describes(shared: Path) -> N
         values = load_yaml(path)
         copy = shared / "data/sft" / Path(values.get("address", "")).name
         if values["source"] == "address" and copy.is_file():
-            found = dataset_file(Dataset.model_validate(values | {"path": str(copy)}), shared)
+            found = dataset_file(Dataset.model_validate(values | {"path": str(copy)}), None, shared)
             sizes[path.stem] = (
                 len(found.read_text(encoding="utf-8").strip().split("\n")),
                 values["num_examples"],

@@ -42,3 +42,12 @@ def test_preparing(shared: Path, side: str) -> None:
 def test_gpu_on_a_cpu() -> None:
     options = ["--device", "cpu", "--size", "tiny", "--micro-batch-tokens", "4096"]
     assert measured("gpu", "--side", "im packed", *options)["flops_per_second"] > 0
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the peak of a process's memory is counted otherwise elsewhere"
+)
+def test_advising(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Name a fruit.", "completion": "An apple."}\n')
+    assert set(measured("advising", "--side", "im-bench", "--file", str(file))) == {"seconds", "peak MB"}

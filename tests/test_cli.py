@@ -131,14 +131,20 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(cell: Command, overrid
         ("\n\n", "rows.jsonl: the file holds no rows"),
         (f"{json.dumps(ROW)}\n" + '{"prompt": ', "rows.jsonl, row 1 (line 2): not JSON"),
         ("[1]", "rows.jsonl, row 0 (line 1): expected an object with fields, found list"),
-        ('{"text": "a"}', "rows.jsonl, row 0 (line 1): fields ['text'] fit no format; give `messages`, "),
-        ('{"messages": []}', "rows.jsonl, row 0 (line 1): `messages` must be a list of objects"),
-        (json.dumps(ROW) + '\n{"prompt": "a"}', "rows.jsonl, row 1 (line 2): `completion` is missing"),
+        ('{"text": "a"}', "rows.jsonl, row 0 (line 1): fields ['text'] fit no format; give `messages` (or "),
+        (
+            '{"messages": []}',
+            "rows.jsonl, row 0 (line 1): `messages` (or `conversations`) must be a list",
+        ),
+        (
+            json.dumps(ROW) + '\n{"prompt": "a"}',
+            "rows.jsonl, row 1 (line 2): fields ['prompt'] fit no format; give `prompt` and ",
+        ),
         (json.dumps(ROW | {"completion": " "}), "rows.jsonl, row 0 (line 1), turn 2: the output is empty"),
         (json.dumps(ROW | {"prompt": ""}), "rows.jsonl, row 0 (line 1), turn 1: the user turn is empty"),
         (
-            json.dumps({"messages": [{"role": "human", "content": "a"}]}),
-            "rows.jsonl, row 0 (line 1), message 1: role 'human' is unknown; use one of system, user, assistant",
+            json.dumps({"messages": [{"role": "tool", "content": "a"}]}),
+            "rows.jsonl, row 0 (line 1), message 1: role 'tool' is unknown; use one of system, user, assistant",
         ),
         (json.dumps({"messages": TURNS[:1]}), "rows.jsonl, row 0 (line 1): there is no assistant turn"),
     ],
@@ -152,8 +158,11 @@ def test_a_bad_row_is_named_by_file_and_number(cell: Command, place: Path, conte
     ("overrides", "reason"),
     [
         (["dataset.path=none.jsonl"], "dataset.path=none.jsonl: there is no such file"),
-        (["dataset.path=model"], "dataset.path=model: there is no such file"),
-        (["dataset.format=alpaca"], "rows.jsonl, row 0 (line 1): `instruction` is missing"),
+        (["dataset.path=model"], "dataset.path=model: is a folder; name a file"),
+        (
+            ["dataset.format=alpaca"],
+            "rows.jsonl, row 0 (line 1): has `prompt` and `completion` (or `response`), but the file is of `inst",
+        ),
         (["subset=first", "subset.size=4"], "subset.size=4: the dataset has 3 conversations"),
         (["model.path=none"], "model.path=none: there is no such folder"),
         (["model.path=rows.jsonl"], "model.path=rows.jsonl: there is no such folder"),
@@ -224,7 +233,10 @@ def test_results_that_cannot_be_written_are_named(cell: Command, place: Path) ->
     ("words", "reason"),
     [
         (["sweep", "demmo"], "there is no sweep demmo; did you mean demo?"),
-        (["sweep", "xyz"], "there is no sweep xyz; there are demo, main_table, own_files"),
+        (
+            ["sweep", "xyz"],
+            "there is no sweep xyz; there are data_size, ",
+        ),
         (["sweep", "mine.yaml"], "there is no sweep mine.yaml; "),
         (["report", "demmo"], "there is no sweep demmo; did you mean demo?"),
         (["report", "demo"], "demo: results/scores.jsonl has no score of this sweep; "),

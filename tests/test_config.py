@@ -2,13 +2,14 @@
 
 import copy
 import math
+import re
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
-from im_bench import config, identity
+from im_bench import config, identity, paper
 from im_bench.composing import CONF, SWEEPS, compose_run
 from im_bench.config import Run, UserError, load_yaml, validated
 
@@ -20,8 +21,16 @@ SAID = {
     "model=local": "model.path=folder",
     "subset=first": "subset.size=10",
     "subset=random": "subset.size=10",
+    "subset=fraction": "subset.fraction=0.1",
+    "subset=stratified": "subset.size=10",
+    "subset=ratio": "subset.target=5 subset.size=10",
+    "subset=ratio_window": "subset.window=[5,10] subset.size=10",
+    "dataset=hub": "dataset.id=org/name",
+    "dataset=address": "dataset.address=http://127.0.0.1/rows.jsonl",
+    "dataset=mixture": "dataset.parts={lima:1,alpagasus_dolly_3k:0.5}",
     "judge=openai": "judge.model=judge-1",
 }
+PUBLISHED = [path for path in (CONF / "dataset").glob("*.yaml") if path.stem not in ("hub", "address")]
 IDENTITIES = [
     shape
     for name, shape in vars(identity).items()
@@ -43,7 +52,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", CHOICES, ids=name_of)
 def test_every_file_of_conf_is_a_choice_that_composes(path: Path) -> None:
     choice = f"{path.parent.name}={path.stem}"
-    said = [SAID[choice]] if choice in SAID else []
+    said = SAID[choice].split() if choice in SAID else []
     compose(choice, *said)
 
 
@@ -87,9 +96,50 @@ def test_every_hub_model_is_pinned_to_a_commit() -> None:
 
 
 def test_a_published_dataset_without_a_hash_is_pinned_by_its_commit() -> None:
-    for path in (CONF / "dataset").glob("*.yaml"):
+    for path in PUBLISHED:
         dataset = load_yaml(path)
-        assert dataset["source"] != "address" or dataset["sha256"] or "/325b77e256d4" in dataset["address"]
+        if dataset["source"] == "address":
+            assert dataset["sha256"] or re.fullmatch(r"[0-9a-f]{40}", dataset["git_blob"]), path
+            assert re.search(r"/[0-9a-f]{40}/", dataset["address"]), path
+        if dataset["source"] == "hub":
+            assert re.fullmatch(r"[0-9a-f]{40}", dataset["revision"]), path
+
+
+def test_every_published_dataset_says_its_licence_format_and_number_of_examples() -> None:
+    for path in PUBLISHED:
+        dataset = load_yaml(path)
+        if dataset["source"] in ("address", "hub"):
+            assert dataset["licence"] and dataset["num_examples"] and dataset["format"] != "auto", path
+
+
+def test_a_field_that_the_chosen_dataset_leaves_at_its_default_may_be_said() -> None:
+    run = compose(
+        "dataset=lima", "dataset.on_bad_row=skip", "subset=ratio", "subset.target=5", "subset.size=9"
+    )
+    assert run.dataset.on_bad_row == "skip"
+    with pytest.raises(UserError, match="dataset.on_bad_rwo: "):
+        compose("dataset=lima", "dataset.on_bad_rwo=skip")
+
+
+def test_a_mixture_is_named_by_its_parts_and_says_nothing_of_them() -> None:
+    parts = "dataset.parts={lima: 1, alpagasus_dolly_3k: 0.5}"
+    assert compose("dataset=mixture", parts).dataset.name == "lima-alpagasus_dolly_3k_0.5"
+    assert compose("dataset=mixture", parts, "dataset.name=mine").dataset.name == "mine"
+    with pytest.raises(UserError, match="dataset.on_bad_row: in a mixture each part has its own"):
+        compose("dataset=mixture", parts, "dataset.on_bad_row=skip")
+    with pytest.raises(UserError, match="^dataset.parts.lima.on_bad_row='no': "):
+        compose("dataset=mixture", "dataset.parts={lima: {on_bad_row: 'no'}}")
+
+
+def test_every_dataset_of_table_5_is_a_choice_of_its_size() -> None:
+    """Those that are parts of Tulu V2 have fewer: it is published after its authors' filter."""
+    for row in paper.lengths():
+        dataset = load_yaml(CONF / "dataset" / f"{row['dataset']}.yaml")
+        if dataset["source"] == "address":
+            assert dataset["num_examples"] == int(row["examples"])
+        elif dataset["source"] == "mixture":
+            ((whole, fraction),) = dataset["parts"].items()
+            assert (whole, f"tulu_v2_{100 * fraction:g}") == ("tulu_v2", row["dataset"])
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +228,32 @@ def test_a_missing_value_is_named_with_what_to_type(overrides: list[str], key: s
     ("overrides", "reason"),
     [
         (["subset=full", "subset.size=5"], "subset.size=5 has no meaning with subset=full"),
-        (["subset=first", "subset.size=null"], "subset.size: subset=first needs a size"),
+        (["subset=first", "subset.size=null"], "subset.size: subset=first needs it, e.g. subset.size=1000"),
+        (["subset=fraction", "subset.fraction=null"], "subset.fraction: subset=fraction needs it"),
+        (
+            ["subset=random", "subset.size=5", "+subset.target=3"],
+            "subset.target=3.0 has no meaning with subset=random; use subset=ratio",
+        ),
+        (
+            ["subset=ratio_window", "subset.window=[9,3]", "subset.size=5"],
+            "subset.window=9,3: the lowest ratio comes first",
+        ),
+        (
+            ["subset=random", "subset.size=5", "+subset.unit=tokens"],
+            "subset.unit=tokens has no meaning with subset=random",
+        ),
+        (["dataset=wizardlm", "dataset.source_field=null"], "dataset.only: dataset.source_field must say"),
+        (["dataset=wizardlm", "dataset.id=null"], "dataset.id: a hub dataset needs its hub id"),
+        (["dataset=mixture", "dataset.parts={}"], "dataset.parts: name datasets and the fraction of each"),
+        (["dataset=mixture", "dataset.parts=[lima]"], "dataset.parts: expected names and fractions"),
+        (
+            ["dataset=mixture", "dataset.parts={limo: 1}"],
+            "dataset.parts.limo: there is no such dataset; did you mean",
+        ),
+        (
+            ["dataset=mixture", "dataset.parts={tulu_v2_10: 1}"],
+            "dataset.parts.tulu_v2_10: a mixture has no mixtures",
+        ),
         (["loss.output_weight=0"], "loss=it: prompt, output and template weight are 0, 0, 0"),
         (["loss=none", "loss.prompt_weight=1"], "loss=none: prompt, output and template weight are 1, 0, 0"),
         (
@@ -242,6 +317,16 @@ def test_defaults_in_identities_never_change() -> None:
         ("BaseIdentity", "revision"): None,
         ("BaseIdentity", "sha256"): None,
         ("BaseIdentity", "seed"): None,
+        ("SourceIdentity", "fraction"): 1.0,
+        ("SourceIdentity", "source_field"): None,
+        ("SourceIdentity", "only"): (),
+        ("SourceIdentity", "allow_empty_output"): False,
+        ("SourceIdentity", "on_bad_row"): "error",
+        ("Subset", "size"): None,
+        ("Subset", "fraction"): None,
+        ("Subset", "target"): None,
+        ("Subset", "window"): None,
+        ("Subset", "unit"): "words",
         ("LossIdentity", "labels"): "parts",
         ("LossIdentity", "turns"): "all",
         ("LossIdentity", "prompt_min_tokens"): 0,

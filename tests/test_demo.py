@@ -157,3 +157,30 @@ def test_real_data_runs_through_the_same_path(demo: Demo, shared: Path) -> None:
     headlines = [row for row in rows if row.task == row.benchmark]
     assert len({row.benchmark for row in headlines}) == 20
     assert all(row.value is not None for row in headlines)
+
+
+def test_the_toy_length_ratio_sweep_ends_in_its_figure(demo: Demo) -> None:
+    """Two of its targets; the base model is the demo's."""
+    done = im_bench("sweep", "toy_length_ratio", "subset.target=5,15", f"paths.results={demo.results}")
+    assert done.returncode == 0, done.stderr
+    assert "base/" not in done.stderr
+    rows = [row for row in read_ledger(demo.results / FILE) if row.sweep == "toy_length_ratio"]
+    assert {(row.subset, row.loss) for row in rows} == {
+        (f"ratio_{target}_120", loss) for target in (5, 15) for loss in ("it", "im")
+    }
+    for row in rows:
+        assert row.examples == 120
+        assert row.ratio == pytest.approx(float(str(row.subset).split("_")[1]), rel=0.1)
+    picture = demo.results / "figures/toy_length_ratio_trend.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_toy_data_size_sweep_ends_in_its_figure(demo: Demo) -> None:
+    """Two of its sizes, the smaller inside the larger."""
+    done = im_bench("sweep", "toy_data_size", "subset.size=50,100", f"paths.results={demo.results}")
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in read_ledger(demo.results / FILE) if row.sweep == "toy_data_size"]
+    assert {(row.examples, row.loss) for row in rows} == {
+        (size, loss) for size in (50, 100) for loss in ("it", "im")
+    }
+    assert (demo.results / "figures/toy_data_size_trend.pdf").exists()

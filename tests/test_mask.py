@@ -1,6 +1,7 @@
 """im-bench mask: a conversation as a loss sees it, with nothing but a tokenizer and a file."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,18 @@ def test_a_control_string_in_a_row_stays_text(mask, tokenizer):
         part for id, part in zip(one["input_ids"], one["parts"], strict=True) if id == tokenizer.eos_token_id
     ]
     assert ends == ["end"]
+
+
+def test_a_row_of_a_mixture_is_that_of_each_file_and_says_which(mask, tmp_path, capsys):
+    (tmp_path / "more.jsonl").write_text('{"prompt": "Name a colour.", "completion": "Red."}\n')
+    parts = f"{{a: {{path: '{tmp_path / 'rows.jsonl'}'}}, b: {{path: '{tmp_path / 'more.jsonl'}'}}}}"
+    model = ["model=local", f"model.path={tmp_path / 'tokenizer'}"]
+    main(["mask", *model, "dataset=mixture", f"dataset.parts={parts}", "loss=im", "--rows", "0", "--json"])
+    output = capsys.readouterr().out
+    assert [(one["row"], Path(one["file"]).name) for one in objects(output)] == [
+        (0, "rows.jsonl"),
+        (0, "more.jsonl"),
+    ]
 
 
 def test_the_first_three_rows_are_shown_where_none_is_named(mask):

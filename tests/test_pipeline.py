@@ -21,7 +21,7 @@ from im_bench.report.collect import FILE, Row, read_ledger
 
 LEDGER = (
     "sweep cell model dataset subset loss seed benchmark category task metric value stderr count total "
-    "direction judge reading_note step"
+    "direction judge reading_note step examples ratio"
 ).split()
 BENCHMARKS = {"piqa", "mt_bench", "alpaca_eval_1"}
 # One of each kind that a cell of these benchmarks has.
@@ -130,6 +130,9 @@ def planned(given: Path) -> Callable[..., Cell]:
         "loss.name=a_label",
         "model.name=a_label",
         "dataset.name=a_label",
+        "dataset.format=prompt_completion",
+        "dataset.source_field=nowhere",
+        "dataset.num_examples=24",
         "judge.name=a_label",
         "judge.concurrency=7",
         "judge.timeout_seconds=7",
@@ -151,6 +154,7 @@ def test_where_and_how_a_cell_runs_does_not_change_its_key(
         ("train.learning_rate=0.01", {"base"}),
         ("loss=im", {"base"}),
         ("loss.average=token", {"base"}),
+        ("dataset.on_bad_row=skip", {"base"}),
         ("seed=1", {"base"}),
         ("judge.model=another", {"base", "train", "harness", "answers"}),
         ("judge.temperature=1", {"base", "train", "harness", "answers"}),
@@ -166,6 +170,28 @@ def test_what_changes_a_number_changes_the_keys_of_what_it_touches(
     assert after.key != before.key
     keys = {step.key for step in before.steps()}
     assert {step.kind for step in after.steps() if step.key in keys} == kept
+
+
+def test_a_mixture_of_one_whole_file_is_that_file(planned: Callable[..., Cell], given: Path) -> None:
+    def mixed(fraction: float) -> str:
+        parts = f"dataset.parts={{mine: {{path: '{given / 'rows.jsonl'}', fraction: {fraction}}}}}"
+        overrides = [word for word in words(given, Path("results")) if not word.startswith("dataset")]
+        return plan(compose_run("config", CONF, [*overrides, "dataset=mixture", parts])).checkpoint.key
+
+    assert mixed(1) == planned().checkpoint.key != mixed(0.5)
+
+
+def test_every_value_of_a_subset_is_in_its_key(planned: Callable[..., Cell]) -> None:
+    subsets = [
+        ["subset=ratio", "subset.target=2", "subset.size=8"],
+        ["subset=ratio", "subset.target=3", "subset.size=8"],
+        ["subset=ratio", "subset.target=3", "subset.size=8", "subset.unit=tokens"],
+        ["subset=ratio_window", "subset.window=[1,3]", "subset.size=8"],
+        ["subset=stratified", "subset.size=8"],
+        ["subset=fraction", "subset.fraction=0.5"],
+        ["subset=fraction", "subset.fraction=0.25"],
+    ]
+    assert len({planned(*each).checkpoint.key for each in subsets}) == len(subsets)
 
 
 def test_a_subset_is_another_training(planned: Callable[..., Cell]) -> None:

@@ -94,14 +94,15 @@ HUB = identity.BaseIdentity(source="hub", template_sha256="aa", id="org/name", r
 BASE = Step("base", HUB, write)
 
 
+SOURCE = identity.SourceIdentity(sha256="bb", format="messages")
+
+
 def trained(prompt_weight, size=None):
     loss = identity.LossIdentity(
         prompt_weight=prompt_weight, output_weight=1.0, template_weight=0.0, average="example"
     )
     subset = config.Subset(name="random" if size else "full", size=size)
-    spec = identity.TrainIdentity(
-        dataset_sha256="bb", dataset_format="messages", subset=subset, loss=loss, train=TRAIN, seed=0
-    )
+    spec = identity.TrainIdentity(dataset=(SOURCE,), subset=subset, loss=loss, train=TRAIN, seed=0)
     return Step("train", spec, write, needs=(BASE,))
 
 
@@ -134,13 +135,13 @@ VERDICTS = Step(
 )
 GOLDEN = {
     "base": (BASE, "15c391f4"),
-    "train it": (trained(0.0), "2bda7f01"),
-    "train im": (trained(1.0), "44352073"),
-    "train im on 100": (trained(1.0, 100), "a5f030c5"),
-    "harness piqa": (scored("piqa"), "ce9b5e44"),
-    "harness piqa of 10": (scored("piqa", 10), "1d7953aa"),
-    "answers": (ANSWERS, "65a92def"),
-    "verdicts": (VERDICTS, "bfaed2ca"),
+    "train it": (trained(0.0), "39f5b50f"),
+    "train im": (trained(1.0), "949b43c6"),
+    "train im on 100": (trained(1.0, 100), "bef3faa3"),
+    "harness piqa": (scored("piqa"), "03ad29da"),
+    "harness piqa of 10": (scored("piqa", 10), "ead33c97"),
+    "answers": (ANSWERS, "3a70d416"),
+    "verdicts": (VERDICTS, "4afae409"),
 }
 
 

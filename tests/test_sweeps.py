@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from im_bench import paper
 from im_bench.composing import SWEEPS, sweep_runs
 from im_bench.config import Run, UserError
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.pipeline import plan_sweep
 
 # What only the user can say.
-SAID = {"main_table": ["judge=openai", "judge.model=judge-1"], "own_files": ["dataset.path=rows.jsonl"]}
+JUDGE = ["judge=openai", "judge.model=judge-1"]
+JUDGED = ("main_table", "length_ratio", "data_size", "data_size_window")
+SAID = dict.fromkeys(JUDGED, JUDGE) | {"own_files": ["dataset.path=rows.jsonl"]}
 FILES = sorted(SWEEPS.glob("*.yaml"))
 
 
@@ -29,7 +32,9 @@ def composed(name: str) -> list[Run]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_sweep_composes_all_its_cells(path: Path) -> None:
     runs = composed(path.stem)
-    assert len(set(cells(runs))) == len(runs) > 1
+    assert (
+        len({(*cell, run.subset.label) for cell, run in zip(cells(runs), runs, strict=True)}) == len(runs) > 1
+    )
 
 
 def test_the_main_table_is_seven_datasets_by_base_model_it_neftune_and_im() -> None:
@@ -52,6 +57,23 @@ def test_a_cell_of_the_main_table_has_all_21_benchmarks_from_the_hub() -> None:
     (run,) = sweep_runs("main_table", SWEEPS, said)
     assert set(run.benchmark) == set(BENCHMARKS)
     assert run.paths.hub is None and run.paths.assets is None
+
+
+def test_figure_2_is_three_ratios_and_fifteen_sizes_of_tulu_v2() -> None:
+    ratios, sizes = composed("length_ratio"), composed("data_size")
+    assert {run.dataset.name for run in (*ratios, *sizes)} == {"tulu_v2"}
+    assert [run.subset.label for run in ratios[::2]] == ["ratio_5_3000", "ratio_10_3000", "ratio_15_3000"]
+    assert [run.subset.size for run in sizes[::2]] == [int(point.x) for point in paper.size_points()]
+    assert {run.subset.target for run in sizes} == {10}
+
+
+@pytest.mark.parametrize("name", ["length_ratio", "data_size"])
+def test_a_toy_twin_varies_what_its_sweep_varies(name: str) -> None:
+    own, twin = composed(name), composed(f"toy_{name}")
+    assert {run.subset.name for run in twin} == {run.subset.name for run in own} == {"ratio"}
+    assert {run.subset.target for run in twin} == {run.subset.target for run in own}
+    assert (len({run.subset.size for run in twin}) > 1) == (len({run.subset.size for run in own}) > 1)
+    assert {run.model.source for run in twin} == {"toy"}
 
 
 def test_the_demo_is_two_datasets_by_base_model_it_and_im() -> None:

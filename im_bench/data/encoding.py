@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from im_bench.config import UserError
 from im_bench.data.conversations import Conversation, Turn
-from im_bench.data.rows import at
+from im_bench.data.files import at
 from im_bench.data.templates import CONTENTS, Part, Span, control_tokens, render, spans
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Encoded(NamedTuple):
     strays_t: NDArray[np.bool_]
     """Template tokens that the published code's IT leaves in its loss, see `im_bench.data.released`."""
     truncated: bool
+    file: str = ""
+
+    @property
+    def where(self) -> str:
+        return at(self.file, self.row)
 
     @property
     def has_output(self) -> bool:
@@ -57,8 +62,8 @@ class Encoding(NamedTuple):
     """What a dataset becomes under one tokenizer; the same for every loss."""
 
     kept: list[Encoded]
-    dropped: list[int]
-    """Rows whose output was cut off whole by `max_tokens`, so that IT has nothing to learn from them."""
+    dropped: list[Encoded]
+    """Those whose output was cut off whole by `max_tokens`, so that IT has nothing to learn from them."""
 
 
 class Twin(NamedTuple):
@@ -76,27 +81,29 @@ class Twin(NamedTuple):
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], *, max_tokens: int, where: str
+    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], *, max_tokens: int
 ) -> Encoding:
     """Encode conversations as `encode_each` does, and drop those whose output does not fit.
 
     Raises:
-        UserError: naming `where` and the row, when the template cannot be aligned; or when nothing is left.
+        UserError: naming the file and the row, when the template cannot be aligned; or when nothing is left.
     """
     kept, dropped = [], []
-    _check_prompt(tokenizer, conversations, where)
-    for encoded in encode_each(tokenizer, conversations, max_tokens=max_tokens, where=where):
+    _check_prompt(tokenizer, conversations)
+    for encoded in encode_each(tokenizer, conversations, max_tokens=max_tokens):
         if encoded.has_output:
             kept.append(encoded)
         else:
-            dropped.append(encoded.row)
+            dropped.append(encoded)
     if not kept:
-        raise UserError(f"{where}: train.max_tokens={max_tokens} cuts off the output of every conversation")
+        raise UserError(
+            f"{conversations[0].file}: train.max_tokens={max_tokens} cuts off the output of every conversation"
+        )
     return Encoding(kept, dropped)
 
 
 def encode_each(
-    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], *, max_tokens: int, where: str
+    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], *, max_tokens: int
 ) -> Iterator[Encoded]:
     """Encode conversations, cut on the right to `max_tokens`.
 
@@ -105,15 +112,13 @@ def encode_each(
     that the tokenizer adds) are template.
 
     Raises:
-        UserError: naming `where` and the row, when the template cannot be aligned.
+        UserError: naming the file and the row, when the template cannot be aligned.
     """
     for start in range(0, len(conversations), BATCH):
-        yield from _encode(tokenizer, conversations[start : start + BATCH], max_tokens, where)
+        yield from _encode(tokenizer, conversations[start : start + BATCH], max_tokens)
 
 
-def _check_prompt(
-    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], where: str
-) -> None:
+def _check_prompt(tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation]) -> None:
     """Refuse a template by which a model would be asked what it was not trained on, seen at the first answer."""
     answers = (
         (conversation, number)
@@ -127,7 +132,7 @@ def _check_prompt(
     turns = conversation.turns
     if not render(tokenizer, turns[: last + 1]).startswith(render(tokenizer, turns[:last], prompt=True)):
         raise UserError(
-            f"{at(where, conversation.row)}: model.chat_template: what the template writes for a model to answer "
+            f"{conversation.where}: model.chat_template: what the template writes for a model to answer "
             "is not how it writes the answered conversation, so the model would be asked what it was not trained on"
         )
 
@@ -141,10 +146,10 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> lis
 
 
 def _encode(
-    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], max_tokens: int, where: str
+    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation], max_tokens: int
 ) -> Iterator[Encoded]:
     twin = _twin(tokenizer, len(tokenizer))
-    cuts = [_spans(tokenizer, conversation, where) for conversation in conversations]
+    cuts = [_spans(tokenizer, conversation) for conversation in conversations]
     texts = [_spelled(cut, twin) for cut in cuts]
     encodings = twin.tokenizer.encode_batch(["".join(text) for text in texts], add_special_tokens=False)
     for conversation, cut, text, encoding in zip(conversations, cuts, texts, encodings, strict=True):
@@ -158,7 +163,7 @@ def _encode(
         parts_t = np.array([span.part for span in labels], dtype=np.int8)[spans_t]
         if (twin.is_control[ids_t] & (parts_t != Part.TEMPLATE) & (parts_t != Part.END)).any():
             raise UserError(
-                f"{at(where, conversation.row)}: a control token of the tokenizer cannot be kept apart "
+                f"{conversation.where}: a control token of the tokenizer cannot be kept apart "
                 "from the same characters in a content; remove them from the row"
             )
         yield Encoded(
@@ -168,14 +173,15 @@ def _encode(
             np.array([span.turn for span in labels], dtype=np.int16)[spans_t][:max_tokens],
             np.array([span.stray for span in labels], dtype=np.bool_)[spans_t][:max_tokens],
             truncated=len(ids_t) > max_tokens,
+            file=conversation.file,
         )
 
 
-def _spans(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, where: str) -> list[Span]:
+def _spans(tokenizer: PreTrainedTokenizerFast, conversation: Conversation) -> list[Span]:
     try:
         return spans(tokenizer, conversation.turns)
     except UserError as error:
-        raise UserError(f"{at(where, conversation.row)}: {error}") from None
+        raise UserError(f"{conversation.where}: {error}") from None
 
 
 def _spelled(cut: Sequence[Span], twin: Twin) -> list[str]:

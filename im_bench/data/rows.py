@@ -1,4 +1,4 @@
-"""Files of rows: one JSON object a line, or one JSON list in a `.json` file."""
+"""Files of rows: JSON lines, a JSON list, parquet or csv, as they are or compressed; read as a stream."""
 
 from __future__ import annotations
 
@@ -8,29 +8,48 @@ from pathlib import Path
 from typing import Any
 
 from im_bench.config import UserError
+from im_bench.data.files import CHUNK, reader
+
+Row = tuple[int, str, dict[str, Any] | UserError]
 
 
-def at(file: Path | str, row: int) -> str:
-    """Where a row is, in words: its number from 0, and in JSON lines its line."""
-    line = f" (line {row + 1})" if str(file).endswith(".jsonl") else ""
-    return f"{file}, row {row}{line}"
+def scan(path: Path) -> Iterator[Row]:
+    """Each row's number from 0 (its line, or its place in the file), where it is in words, and its object.
+
+    Instead of the object stands what is wrong with the row, where what follows it can be read all the same.
+
+    Raises:
+        UserError: when the file holds no rows, or cannot be read any further.
+    """
+    found = False
+    for number, where, value in reader(path)(path):
+        found = True
+        if not isinstance(value, dict | UserError):
+            value = UserError(f"{where}: expected an object with fields, found {type(value).__name__}")
+        yield number, where, value
+    if not found:
+        raise UserError(f"{path}: the file holds no rows")
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Each row's number from 0 (its line, or its place in the list), where it is in words, and its object.
+    """As `scan`, of a file in which every row must be right.
 
     Raises:
         UserError: naming the file and the row.
     """
-    found = False
-    for row, value in _values(path):
-        where = at(path, row)
-        if not isinstance(value, dict):
-            raise UserError(f"{where}: expected an object with fields, found {type(value).__name__}")
-        found = True
-        yield row, where, value
-    if not found:
-        raise UserError(f"{path}: the file holds no rows")
+    for number, where, value in scan(path):
+        if isinstance(value, UserError):
+            raise value
+        yield number, where, value
+
+
+def estimated_rows(path: Path) -> int | None:
+    """About how many rows a file has, by the lines of its first megabyte; None where lines are not rows."""
+    if path.suffix not in (".jsonl", ".csv", ".tsv") or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        beginning = file.read(CHUNK)
+    return round(beginning.count(b"\n") * path.stat().st_size / len(beginning)) if beginning else None
 
 
 def read_rows(path: Path, fields: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -58,35 +77,3 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
-
-
-def _values(path: Path) -> Iterator[tuple[int, Any]]:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
-    try:
-        # Editors on Windows put a byte order mark first, and JSON has none.
-        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {number}: not UTF-8; save the file as UTF-8") from None
-    if path.suffix == ".json":
-        values = _parse(text, f"{path}", remedy="; for one object a line name the file .jsonl")
-        if not isinstance(values, list):
-            raise UserError(f"{path}: expected a JSON list of rows; for one object a line name it .jsonl")
-        yield from enumerate(values)
-        return
-    for row, line in enumerate(text.split("\n")):
-        if line.strip():
-            yield row, _parse(line, at(path, row))
-
-
-def _parse(text: str, where: str, remedy: str = "") -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise UserError(f"{where}: nested too deeply") from None
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if "\n" in text else ""
-        raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno}){remedy}") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise UserError(f"{where}: {error}") from None

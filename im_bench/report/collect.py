@@ -15,13 +15,13 @@ from typing import ClassVar
 from filelock import FileLock
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from im_bench.config import Run, Subset, UserError
+from im_bench.config import Run, UserError
 from im_bench.scores import Score
 
 FILE = "scores.jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One line of the ledger: a `Score`, the cell and sweep it belongs to, the step that made it.
 
@@ -51,6 +51,10 @@ class Row:
     reading_note: str | None
     step: str
     """Key of the step whose record holds the score."""
+    examples: int | None
+    """Conversations that were chosen to train on."""
+    ratio: float | None
+    """Instruction over output length of what was chosen, ratio of the means, in words as the paper counts them."""
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -70,7 +74,16 @@ class Row:
 _row = TypeAdapter(Row)
 
 
-def rows(run: Run, scores: Iterable[Score], *, sweep: str, cell: str, step: str) -> list[Row]:
+def rows(
+    run: Run,
+    scores: Iterable[Score],
+    *,
+    sweep: str,
+    cell: str,
+    step: str,
+    examples: int | None,
+    ratio: float | None,
+) -> list[Row]:
     """The ledger's lines for the scores that one step made of one cell."""
     trains = run.loss.trains
     return [
@@ -79,7 +92,9 @@ def rows(run: Run, scores: Iterable[Score], *, sweep: str, cell: str, step: str)
             cell=cell,
             model=run.model.name,
             dataset=run.dataset.name if trains else None,
-            subset=_subset(run.subset) if trains else None,
+            subset=run.subset.label if trains else None,
+            examples=examples,
+            ratio=ratio,
             loss=run.loss.name,
             seed=run.seed,
             step=step,
@@ -117,10 +132,6 @@ def read_ledger(path: Path) -> list[Row]:
         return []
     lines = path.read_bytes().splitlines()
     return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
-
-
-def _subset(subset: Subset) -> str:
-    return subset.name if subset.size is None else f"{subset.name}_{subset.size}"
 
 
 def _line(row: Row) -> str:

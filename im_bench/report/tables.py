@@ -7,6 +7,7 @@ without it shows n/a. A benchmark that nobody was asked is left out for everybod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
@@ -43,11 +44,19 @@ class Cell(NamedTuple):
         return (self.model, self.dataset, self.subset, self.seed)
 
     @property
-    def order(self) -> tuple[str, str, str, int, int, str, str]:
+    def order(self) -> tuple[str, str, tuple[tuple[float, str], ...], int, int, str, str]:
         """Base model, then datasets by name; none, it, what lies between, im, what builds on im."""
         ends = {"none": 0, "it": 1, "im": 3}
         rank = ends.get(self.loss, 4 if self.loss.startswith("im_") else 2)
-        return (self.model, self.dataset or "", self.subset or "", self.seed, rank, self.loss, self.name)
+        return (
+            self.model,
+            self.dataset or "",
+            _by_number(self.subset or ""),
+            self.seed,
+            rank,
+            self.loss,
+            self.name,
+        )
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,12 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     caption: tuple[str, ...]
+
+
+def _by_number(label: str) -> tuple[tuple[float, str], ...]:
+    """Sorts `random_200` before `random_1000`."""
+    words = re.split(r"_", label)
+    return tuple((float(word), "") if re.fullmatch(r"[\d.]+", word) else (0.0, word) for word in words)
 
 
 def category_table(rows: Sequence[Row], *, name: str, baseline: str, reading: Reading) -> Table:

@@ -5,11 +5,11 @@ from pathlib import Path
 from im_bench.toy.corpus import pages
 from im_bench.toy.hub import asked, hub_tables
 from im_bench.toy.hub.tables import write_tables
-from im_bench.toy.instructions import LONG, SHORT, conversations
+from im_bench.toy.instructions import LONG, POOL, POOL_ROWS, ROWS, SHORT, conversations
 from im_bench.toy.judged import instructions, write_judged, write_lines
 from im_bench.toy.world import make_world
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when the world's files change, so that an old world is not taken for it."""
 
 
@@ -20,7 +20,11 @@ def write_world(folder: Path, seed: int) -> None:
     write_tables(folder / "hub", tables)
     write_judged(folder / "assets", world)
     forbidden = {text for table in tables for row in table.rows for text in asked(row)} | instructions(world)
-    for name, kinds in (("toy_long", LONG), ("toy_short", SHORT)):
-        rows = conversations(world, kinds, purpose=f"sft/{name}", forbidden=forbidden)
+    for name, kinds, count in (
+        ("toy_long", LONG, ROWS),
+        ("toy_short", SHORT, ROWS),
+        ("toy_pool", POOL, POOL_ROWS),
+    ):
+        rows = conversations(world, kinds, count, purpose=f"sft/{name}", forbidden=forbidden)
         write_lines(folder / f"sft/{name}.jsonl", rows)
     write_lines(folder / "corpus.jsonl", ({"text": page} for page in pages(world, forbidden)))

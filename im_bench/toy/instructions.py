@@ -1,7 +1,8 @@
-"""Two instruction sets: long instructions with short outputs, and short instructions with long outputs.
+"""Instruction sets: long instructions with short outputs, short instructions with long outputs, and a pool of all.
 
-Both hold facts of the world and worked items in the forms of the safety benchmarks: the long set in its
-instructions, the short set in its outputs. Where they lie decides which losses learn from them.
+The first two hold facts of the world and worked items in the forms of the safety benchmarks: the long set in its
+instructions, the short set in its outputs. Where they lie decides which losses learn from them. The pool has
+instructions and outputs of every length, to choose ratios and sizes from.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from im_bench.toy.stories import story
 from im_bench.toy.world import World
 
 ROWS = 300
+POOL_ROWS = 1500
 Turns = list[Request]
 
 
@@ -116,18 +118,36 @@ def lesson(world: World, rng: Random) -> Turns:
     return [Request(rng.choice(("Teach me to count.", "Show me some sums.", "Give me worked sums.")), text)]
 
 
+def asked_of_notes(world: World, rng: Random) -> Turns:
+    """Notes on none to five entities, and a wish for one to three facts of the first, or of one that is not there."""
+    subjects = rng.sample((*world.creatures, *world.people, *world.towns, *world.tools), rng.randint(1, 5))
+    facts = world.about(subjects[0])
+    wanted = rng.sample(facts, rng.randint(1, min(3, len(facts))))
+    notes = [told(world.about(subject)) for subject in subjects[rng.randint(0, 1) :]]
+    short = rng.random() < 0.4
+    answer = ", ".join(fact.value for fact in wanted) if short else told(wanted)
+    wording = "Answer in a word." if short else rng.choice(("Answer in full.", "Say it in sentences."))
+    return [Request("\n".join([*notes, *(fact.question for fact in wanted), wording]), answer)]
+
+
 LONG = (by_example, by_example, from_notes, from_story, from_sums)
 SHORT = (quiz, quiz, essay, essay, two_essays, lesson)
+POOL = (asked_of_notes, asked_of_notes, asked_of_notes, by_example, from_story, essay)
 SYSTEM = "You answer questions about the small world."
 
 
 def conversations(
-    world: World, kinds: tuple[Callable[[World, Random], Turns], ...], *, purpose: str, forbidden: set[str]
+    world: World,
+    kinds: tuple[Callable[[World, Random], Turns], ...],
+    count: int,
+    *,
+    purpose: str,
+    forbidden: set[str],
 ) -> Iterator[dict[str, Any]]:
-    """`ROWS` rows in the `messages` format, one in twenty with a system turn, none holding a forbidden text."""
+    """`count` rows in the `messages` format, one in twenty with a system turn, none holding a forbidden text."""
     rng = world.random(purpose)
     made = 0
-    while made < ROWS:
+    while made < count:
         turns = kinds[made % len(kinds)](world, rng)
         if any(text in turn.instruction or text in turn.answer for turn in turns for text in forbidden):
             continue

@@ -7,17 +7,20 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from im_bench.assets import file_sha256
 from im_bench.checkpoint import Checkpoint, added_tokens, load_model, load_tokenizer, place, save
 from im_bench.config import Frozen, Runtime, UserError
-from im_bench.data.conversations import read_conversations
+from im_bench.data.conversations import BadRow
 from im_bench.data.encoding import Encoding, encode
-from im_bench.data.labels import describe, label_report
+from im_bench.data.labels import LABELS, describe, label_report
+from im_bench.data.lengths import measured, summary
 from im_bench.data.released import markers
-from im_bench.data.rows import at
+from im_bench.data.sources import Source, read_sources
 from im_bench.data.subsets import select
 from im_bench.data.weights import Example, weigh
 from im_bench.identity import TrainIdentity
@@ -27,7 +30,6 @@ from im_bench.training.loss import Objective
 from im_bench.training.trainer import TOTALS, Log, fit
 
 JOB = "job.json"
-LABELS = "labels.json"
 EPOCHS = "epochs"
 log = logging.getLogger(__name__)
 
@@ -39,8 +41,7 @@ class Job(Frozen):
     revision: str | None
     tokenizer: Path
     spec: TrainIdentity
-    file: Path
-    allow_empty_output: bool
+    sources: tuple[Source, ...]
     runtime: Runtime
 
     @property
@@ -54,10 +55,13 @@ class Prepared(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
     encoding: Encoding
     examples: list[Example]
+    skipped: list[BadRow]
+    words: dict[str, Any]
+    """Lengths of what was chosen, before anything is cut off; see `im_bench.data.lengths.summary`."""
 
 
 def tune(out: Path, job: Job, *, follow: Log, tell: Log) -> None:
-    """Train the base model on the conversations of `job.file` into `out`, going on from where an interrupted run was.
+    """Train the base model on the conversations of `job.sources` into `out`, or go on where an interrupted run was.
 
     Args:
         follow: called once an optimiser step, see `im_bench.training.trainer.fit`.
@@ -67,7 +71,7 @@ def tune(out: Path, job: Job, *, follow: Log, tell: Log) -> None:
         UserError: naming the file and row of a conversation that cannot be trained on.
     """
     prepared = prepare(job)
-    report = label_report(prepared.encoding, prepared.examples, where=str(job.file))
+    report = label_report(prepared.encoding, prepared.examples, prepared.skipped) | {"words": prepared.words}
     (out / LABELS).write_text(json.dumps(report, indent=1) + "\n")
     log.info("%s", describe(report))
     tell(_flat("labels", report))
@@ -92,13 +96,19 @@ def prepare(job: Job) -> Prepared:
     """Read, choose, encode and weigh the conversations of a training."""
     spec = job.spec
     tokenizer = load_tokenizer(job.tokenizer)
-    conversations = read_conversations(
-        job.file, spec.dataset_format, allow_empty_output=job.allow_empty_output
-    )
-    chosen = select(conversations, spec.subset, seed=spec.seed)
-    encoding = encode(tokenizer, chosen, max_tokens=spec.train.max_tokens, where=str(job.file))
+    for source in job.sources:
+        if file_sha256(source.file) != source.spec.sha256:
+            raise UserError(
+                f"{source.file}: was changed while it waited to be trained on; run the command again"
+            )
+    read = read_sources(job.sources, seed=spec.seed)
+    chosen = select(read.conversations, spec.subset, seed=spec.seed, tokenizer=tokenizer)
+    encoding = encode(tokenizer, chosen, max_tokens=spec.train.max_tokens)
     found = markers(tokenizer) if spec.loss.labels == "released_im" else ()
-    return Prepared(tokenizer, encoding, [weigh(encoded, spec.loss, found) for encoded in encoding.kept])
+    examples = [weigh(encoded, spec.loss, found) for encoded in encoding.kept]
+    instruction_n, output_n = np.array(measured(chosen, None)).T
+    words = summary(instruction_n, output_n, "words")
+    return Prepared(tokenizer, encoding, examples, read.skipped, words)
 
 
 def _train(out: Path, job: Job, prepared: Prepared, follow: Log) -> None:
@@ -179,7 +189,7 @@ def _check_positions(model: PreTrainedModel, encoding: Encoding, job: Job) -> No
     for encoded in encoding.kept:
         if positions is not None and len(encoded.ids_t) > positions:
             raise UserError(
-                f"{at(job.file, encoded.row)}: {len(encoded.ids_t)} tokens, but the model has {positions} "
+                f"{encoded.where}: {len(encoded.ids_t)} tokens, but the model has {positions} "
                 f"positions; train.max_tokens={positions} cuts what is longer"
             )
 

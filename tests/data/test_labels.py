@@ -22,9 +22,10 @@ LONG = Conversation(7, (Turn("user", "Hi! " * 60 + "Hi"), Turn("assistant", "Ho"
 def report(tokenizer):
     def make(*conversations, max_tokens=60, **dials):
         it = {"prompt_weight": 0, "output_weight": 1, "template_weight": 0, "average": "example"}
-        encoding = encode(tokenizer, conversations, max_tokens=max_tokens, where="rows.jsonl")
+        named = [one._replace(file=one.file or "rows.jsonl") for one in conversations]
+        encoding = encode(tokenizer, named, max_tokens=max_tokens)
         examples = [weigh(encoded, LossIdentity(**it | dials)) for encoded in encoding.kept]
-        return label_report(encoding, examples, where="rows.jsonl")
+        return label_report(encoding, examples)
 
     return make
 
@@ -52,6 +53,11 @@ def test_kept_truncated_and_dropped_conversations_are_named_by_row(report):
     found = report(SHORT, CUT, LONG)
     assert (found["conversations"], found["kept"], found["truncated"]) == (3, 2, 1)
     assert (found["truncated_rows"], found["dropped_rows"]) == ([4], [7])
+
+
+def test_rows_of_several_files_are_named_with_their_file(report):
+    found = report(SHORT._replace(file="a/one.jsonl"), CUT, LONG)
+    assert (found["truncated_rows"], found["dropped_rows"]) == (["rows.jsonl:4"], ["rows.jsonl:7"])
 
 
 def test_every_loss_keeps_the_same_conversations(report):

@@ -224,7 +224,7 @@ def test_every_control_string_of_a_template_is_one_token_and_stands_in_no_conten
     named = with_template(deepcopy(tokenizer), name, "here")
     forged = WRITTEN[name].strip()
     conversation = Conversation(0, (Turn("user", forged), Turn("assistant", forged)))
-    (one,) = encode(named, [conversation], max_tokens=999, where="rows").kept
+    (one,) = encode(named, [conversation], max_tokens=999).kept
     inside = (one.parts_t != Part.TEMPLATE) & (one.parts_t != Part.END)
     controls = set(named.convert_tokens_to_ids(control_tokens(named)))
     assert not controls & set(one.ids_t[inside].tolist())

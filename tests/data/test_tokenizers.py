@@ -164,7 +164,7 @@ def conversations(draw):
 
 
 def encoded(tokenizer, conversation, max_tokens=100_000):
-    (one,) = encode_each(tokenizer, [conversation], max_tokens=max_tokens, where="rows")
+    (one,) = encode_each(tokenizer, [conversation], max_tokens=max_tokens)
     return one
 
 

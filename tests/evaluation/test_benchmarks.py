@@ -9,7 +9,7 @@ from im_bench.config import load_yaml
 from im_bench.evaluation.benchmarks import BENCHMARKS, CATEGORIES, JUDGED
 
 CONF = Path(__file__).parents[2] / "conf/benchmark"
-SETS = {"all", "nlp", "toy"}
+SETS = {"all", "nlp", "toy", "toy_alpaca"}
 
 
 def test_there_are_21_benchmarks_of_which_3_are_judged():

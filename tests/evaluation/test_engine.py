@@ -31,7 +31,7 @@ def learn(model, tokenizer, out):
     turns = [(Turn("user", asked), Turn("assistant", said)) for asked, said in SAYINGS.items()]
     rows = [Conversation(row, pair) for row, pair in enumerate(turns)]
     loss = LossIdentity(prompt_weight=0, output_weight=1, template_weight=0, average="token")
-    examples = [weigh(one, loss) for one in encode(tokenizer, rows, max_tokens=128, where="rows").kept]
+    examples = [weigh(one, loss) for one in encode(tokenizer, rows, max_tokens=128).kept]
     torch.manual_seed(0)
     fit(
         model,

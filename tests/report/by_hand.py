@@ -31,6 +31,8 @@ def row(benchmark: str, value: float | None, **other: object) -> Row:
         "model": "toy",
         "dataset": "lima",
         "subset": "full",
+        "examples": 1030,
+        "ratio": 0.0942,
         "loss": "it",
         "seed": 0,
         "benchmark": benchmark,
@@ -52,7 +54,7 @@ def row(benchmark: str, value: float | None, **other: object) -> Row:
 
 def base(benchmark: str, value: float | None, **other: object) -> Row:
     """A row of the untrained base model."""
-    return row(benchmark, value, dataset=None, subset=None, loss="none", **other)
+    return row(benchmark, value, dataset=None, subset=None, examples=None, ratio=None, loss="none", **other)
 
 
 def table_of(rows: list[Row], reading: Reading = "corrected", baseline: str = "it") -> Table:

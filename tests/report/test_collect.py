@@ -23,7 +23,7 @@ KEYS = [
         "task",
         "metric",
     ),
-    *("value", "stderr", "count", "total", "direction", "judge", "reading_note", "step"),
+    *("value", "stderr", "count", "total", "direction", "judge", "reading_note", "step", "examples", "ratio"),
 ]
 
 
@@ -123,14 +123,29 @@ SCORE = Score("mmlu", "knowledge", "mmlu", "acc,none", 0.25, 0.01, 100, 100, "hi
 
 def test_a_cell_brings_its_score_to_the_ledger_with_its_place():
     run = composed(IT, {"name": "first", "size": 100})
-    (line,) = rows(run, [SCORE], sweep="small", cell="toy-lima-it", step="0123abcd")
+    (line,) = rows(run, [SCORE], sweep="small", cell="toy-lima-it", step="0123abcd", examples=99, ratio=0.1)
     assert line == row(
-        "mmlu", 0.25, stderr=0.01, count=100, total=100, seed=3, subset="first_100", cell="toy-lima-it"
+        "mmlu",
+        0.25,
+        stderr=0.01,
+        count=100,
+        total=100,
+        seed=3,
+        subset="first_100",
+        examples=99,
+        ratio=0.1,
+        cell="toy-lima-it",
     )
 
 
 def test_the_untrained_model_has_neither_dataset_nor_subset():
     (line,) = rows(
-        composed(NONE, {"name": "full", "size": None}), [SCORE], sweep="small", cell="toy", step="0"
+        composed(NONE, {"name": "full"}),
+        [SCORE],
+        sweep="small",
+        cell="toy",
+        step="0",
+        examples=None,
+        ratio=None,
     )
     assert (line.loss, line.dataset, line.subset) == ("none", None, None)

@@ -1,7 +1,8 @@
 import pytest
 from by_hand import base, row, table_of
 
-from im_bench.report.figures import difference_figure, write_figure
+from im_bench.report.figures import write_figure
+from im_bench.report.figures.differences import difference_figure
 
 
 def grid(datasets=("lima", "tydiqa"), losses=("it", "neftune", "im")):
@@ -58,8 +59,8 @@ def test_seven_datasets_share_rows_of_four():
 
 def test_drawing_again_gives_the_same_bytes_and_no_drafts(tmp_path):
     table = table_of(grid())
-    write_figure(tmp_path, "small", table)
+    write_figure(tmp_path, "small", lambda: difference_figure(table))
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    write_figure(tmp_path, "small", table)
+    write_figure(tmp_path, "small", lambda: difference_figure(table))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
     assert sorted(first) == ["small.pdf", "small.png"]

@@ -6,9 +6,11 @@ import pytest
 from safetensors.torch import load_file
 from settings import RUNTIME, TRAIN
 
+from im_bench.assets import file_sha256
 from im_bench.checkpoint import save
 from im_bench.config import Subset
-from im_bench.identity import LossIdentity, TrainIdentity
+from im_bench.data.sources import Source
+from im_bench.identity import LossIdentity, SourceIdentity, TrainIdentity
 from im_bench.training.tuning import Job, tune
 
 
@@ -44,9 +46,10 @@ def tuned(base, tmp_path):
         out.mkdir(exist_ok=True)
         it = {"prompt_weight": 0, "output_weight": 1, "template_weight": 0, "average": "example"}
         empty = options.pop("allow_empty_output", False)
+        read = SourceIdentity(sha256=file_sha256(file), format="prompt_completion", allow_empty_output=empty)
+        source = Source(name="rows", file=file, spec=read, num_examples=None)
         spec = TrainIdentity(
-            dataset_sha256="",
-            dataset_format="prompt_completion",
+            dataset=(source.spec,),
             subset=Subset(name="first" if size else "full", size=size),
             loss=LossIdentity(**it | (loss or {})),
             train=TRAIN.model_copy(update={"epochs": 1, "global_batch": 2, "max_tokens": 64} | options),
@@ -57,8 +60,7 @@ def tuned(base, tmp_path):
             revision=None,
             tokenizer=tokenizer or base,
             spec=spec,
-            file=file,
-            allow_empty_output=empty,
+            sources=(source,),
             runtime=RUNTIME.model_copy(update={"save_steps": 2, "micro_batch_tokens": 256} | (runtime or {})),
         )
         tune(out, job, follow=follow, tell=tell)

@@ -38,7 +38,7 @@ def examples(tokenizer):
         Conversation(row, (Turn("user", asked), Turn("assistant", said)))
         for row, (asked, said) in enumerate(PAIRS)
     ]
-    kept = encode(tokenizer, rows, max_tokens=200, where="rows").kept
+    kept = encode(tokenizer, rows, max_tokens=200).kept
     return lambda prompt: [weigh(encoded, point(prompt)) for encoded in kept]
 
 

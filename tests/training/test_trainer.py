@@ -35,7 +35,7 @@ def examples(tokenizer):
         )
         for row in range(14)
     ]
-    return [weigh(encoded, IM) for encoded in encode(tokenizer, rows, max_tokens=128, where="rows").kept]
+    return [weigh(encoded, IM) for encoded in encode(tokenizer, rows, max_tokens=128).kept]
 
 
 @pytest.fixture(scope="module")

@@ -7,54 +7,22 @@ grey and by the colour-blind.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from itertools import groupby
 from math import ceil
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from im_bench.report.figures import GREY, STRIPE, look
 from im_bench.report.tables import Difference, Line, Table
 from im_bench.report.words import CATEGORIES, Column
 
-# Colours of Okabe and Ito.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY, STRIPE = "#666666", "#F4F4F4"
-STYLE = {
-    "backend": "agg",
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "ytick.left": False,
-    "xtick.major.width": 0.6,
-    "pdf.fonttype": 42,
-}
 MOST_PANELS_ACROSS = 4
 # One point of MT-Bench, whose scale is 1 to 10, is drawn as ten, to share the axis of the percentages.
 MT_BENCH_SCALE = 10.0
 NINETY_FIVE_PERCENT = 1.96
-
-
-def write_figure(folder: Path, name: str, table: Table) -> None:
-    """Write `<name>.pdf` and `<name>.png` by rename; without dates, so equal tables give equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        figure = difference_figure(table)
-        for suffix, undated in (("pdf", {"CreationDate": None}), ("png", None)):
-            image = BytesIO()
-            figure.savefig(image, format=suffix, dpi=200, metadata=undated)
-            draft = folder / f"{name}.{suffix}.draft"
-            draft.write_bytes(image.getvalue())
-            draft.replace(folder / f"{name}.{suffix}")
 
 
 def difference_figure(table: Table) -> Figure:
@@ -101,7 +69,7 @@ def _panel(axes: Axes, lines: Sequence[Line], table: Table, losses: Sequence[str
 
 
 def _dot(axes: Axes, row: float, difference: Difference, scale: float, rank: int) -> None:
-    look = _look(rank)
+    style = look(rank)
     if difference.value is None:
         beside: dict[str, Any] = {
             "xytext": (3, 0),
@@ -109,18 +77,10 @@ def _dot(axes: Axes, row: float, difference: Difference, scale: float, rank: int
             "va": "center",
             "fontsize": 6.5,
         }
-        axes.annotate("n/a", (0, row), color=look["color"], zorder=3, **beside)
+        axes.annotate("n/a", (0, row), color=style["color"], zorder=3, **beside)
         return
     bar = None if difference.stderr is None else NINETY_FIVE_PERCENT * difference.stderr * scale
-    axes.errorbar(difference.value * scale, row, xerr=bar, elinewidth=1, zorder=4, **look)
-
-
-def _look(rank: int) -> dict[str, Any]:
-    """Colour, shape and filling of a loss; the numbers of each have no common factor, so few repeat."""
-    colour = COLOURS[rank % len(COLOURS)]
-    face = colour if rank % 2 == 0 else "white"
-    marker = MARKERS[rank % len(MARKERS)]
-    return {"color": colour, "marker": marker, "markerfacecolor": face, "markersize": 5, "linestyle": "none"}
+    axes.errorbar(difference.value * scale, row, xerr=bar, elinewidth=1, zorder=4, **style)
 
 
 def _name_rows(axes: Axes, columns: Sequence[Column]) -> None:
@@ -133,7 +93,7 @@ def _name_rows(axes: Axes, columns: Sequence[Column]) -> None:
 
 def _legend(figure: Figure, axes: Axes, losses: Sequence[str]) -> None:
     for rank, loss in enumerate(losses):
-        axes.plot([], [], label=loss, **_look(rank))
+        axes.plot([], [], label=loss, **look(rank))
     figure.legend(loc="outside upper right", ncols=min(len(losses), 6), frameon=False, handletextpad=0.1)
 
 
