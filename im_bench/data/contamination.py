@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -71,20 +71,17 @@ class Index:
 
     def hits(self, texts: Sequence[str]) -> list[Hit]:
         """Every item that one of the texts holds; `conversation` is the text's place in the list."""
-        numbers, owners = [], []
-        for owner, text in enumerate(texts):
-            found = self._numbered(words(text))
-            # A zero after each text is no word of any item, so no run goes from one text into the next.
-            numbers += [found, np.zeros(1, np.uint64)]
-            owners.append(np.full(len(found) + 1, owner))
-        number_w = np.concatenate(numbers)
+        # After each text comes what is no word of any item, so that no run goes from one text into the next.
+        split = [[*words(text), ""] for text in texts]
+        owner_w = np.repeat(np.arange(len(texts)), [len(each) for each in split])
+        number_w = self._numbered(chain.from_iterable(split))
         hash_w = _hashes(number_w)
         starts = np.flatnonzero(_known(number_w) & self._sieve[_slot(hash_w)])
         if not len(starts):
             return []
         first = np.searchsorted(self._hash_g, hash_w[starts], "left")
         count = np.searchsorted(self._hash_g, hash_w[starts], "right") - first
-        owner_s = np.concatenate(owners)[starts]
+        owner_s = owner_w[starts]
         return [
             hit
             for part in _parts(owner_s, count)
@@ -101,10 +98,9 @@ class Index:
         for pair in pairs[shared > SHARE * self._size_i[pairs % len(self.items)]].tolist():
             yield Hit(item=pair % len(self.items), conversation=pair // len(self.items))
 
-    def _numbered(self, text: Sequence[str]) -> Hashes:
+    def _numbered(self, words: Iterable[str]) -> Hashes:
         """Each word's number; zero for a word of no item."""
-        get = self.numbers.get
-        return np.fromiter(map(get, text, repeat(0)), np.uint64, len(text))
+        return np.fromiter(map(self.numbers.get, words, repeat(0)), np.uint64)
 
 
 def words(text: str) -> list[str]:

@@ -29,8 +29,7 @@ Read = Iterator[tuple[int, str, Any]]
 
 def at(file: Path | str, row: int) -> str:
     """Where a row is, in words: its number from 0, and in JSON lines its line."""
-    line = f" (line {row + 1})" if suffix(Path(file)) == ".jsonl" else ""
-    return f"{file}, row {row}{line}"
+    return _named(Path(file))(row)
 
 
 MAGIC = {
@@ -73,6 +72,12 @@ def _check_beginning(path: Path) -> None:
         raise UserError(f"{path}: is no {path.suffix.lower()[1:]} file; its name should say what it is")
 
 
+def _named(path: Path) -> Callable[[int], str]:
+    """As `at`, for many rows of a file."""
+    name, lines = str(path), suffix(path) == ".jsonl"
+    return lambda row: f"{name}, row {row} (line {row + 1})" if lines else f"{name}, row {row}"
+
+
 def suffix(path: Path) -> str:
     """What says the form of a file: its suffix below that of its compression."""
     return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
@@ -102,9 +107,10 @@ def _unpacked(path: Path) -> IO[bytes]:
 
 
 def _json_lines(path: Path, remedy: str = "") -> Read:
+    named = _named(path)
     for row, line in enumerate(_lines(path)):
         if isinstance(line, UserError) or line.strip():
-            where = at(path, row)
+            where = named(row)
             value = line if isinstance(line, UserError) else _parsed(line, where, remedy or _list(line))
             yield row, where, value
 
