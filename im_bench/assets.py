@@ -9,21 +9,19 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import NamedTuple
 
-from im_bench.config import Dataset, UserError
+from im_bench.config import UserError
 
 FASTCHAT = "https://raw.githubusercontent.com/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/fastchat/llm_judge/data"
 ALPACA_EVAL = (
     "https://raw.githubusercontent.com/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20/results"
 )
 
-LOCAL_COPY = "{}.path=FILE or paths.datasets=FOLDER can serve a local copy"
 log = logging.getLogger(__name__)
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -94,112 +92,6 @@ def find_asset(name: str, folder: str | None, cache: Path) -> Path:
     raise UserError(f"paths.assets={folder}: the folder lacks {asset.patterns[0]}")
 
 
-def dataset_file(dataset: Dataset, mirror: str | None, cache: Path, key: str = "dataset") -> Path:
-    """The local file of a dataset, its content checked where it is known.
-
-    From its path, or else from `mirror` (paths.datasets), or else fetched into `cache`.
-
-    Args:
-        key: what a person says of the dataset begins with this.
-
-    Raises:
-        UserError: when it is missing, cannot be fetched, is gated, or is another file than it must be.
-    """
-    if dataset.path is not None:
-        path = Path(dataset.path)
-        if not path.is_file():
-            raise UserError(
-                f"{key}.path={path}: {'is a folder; name a file' if path.is_dir() else 'there is no such file'}"
-            )
-        _check_dataset(path, dataset, f"{key}.path={path}")
-        return path
-    if mirror is not None and not Path(mirror).is_dir():
-        raise UserError(f"paths.datasets={mirror}: there is no such folder")
-    if dataset.source == "hub":
-        path = _hub_rows(dataset, mirror, cache / "datasets", key)
-    else:
-        assert dataset.address is not None
-        address, copy = dataset.address, Path(mirror or "") / Path(dataset.address).name
-        if not (mirror and copy.is_file()):
-            # Two addresses' files of one name lie apart.
-            place = cache / "datasets" / hashlib.sha256(address.encode()).hexdigest()[:8] / copy.name
-            check = partial(_check_dataset, dataset=dataset, what=address)
-            return fetch(address, place, dataset.sha256, remedy=LOCAL_COPY.format(key), check=check)
-        path = copy
-    _check_dataset(path, dataset, str(path))
-    return path
-
-
-def _check_dataset(path: Path, dataset: Dataset, what: str) -> None:
-    _check(path, dataset.sha256, what)
-    if dataset.git_blob is not None and _git_blob(path) != dataset.git_blob:
-        raise UserError(
-            f"{what}: git names its content {_git_blob(path)}, but it must be {dataset.git_blob}; "
-            "it is not the file that was published"
-        )
-
-
-def _git_blob(path: Path) -> str:
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _hub_rows(dataset: Dataset, mirror: str | None, folder: Path, key: str) -> Path:
-    """The rows of a hub dataset as JSON lines, equal bytes for equal rows; written by rename."""
-    assert dataset.id is not None
-    copy = Path(mirror or "") / dataset.id
-    if mirror and copy.is_dir():
-        place, revision, version = str(copy), None, folder_sha256(copy)[:16]
-    else:
-        place, revision, version = dataset.id, dataset.revision, dataset.revision or "main"
-    parts = [dataset.id, dataset.config, version, dataset.split]
-    to = folder / f"{'-'.join(quote(part, safe='') for part in parts if part)}.jsonl"
-    if not to.exists():
-        rows = _load_rows(dataset, place, revision, folder / "arrow" / to.stem, key)
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = to.with_name(f"{to.name}.{os.getpid()}.draft")
-        with draft.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str) + "\n")
-        draft.replace(to)
-    return to
-
-
-def _load_rows(
-    dataset: Dataset, place: str, revision: str | None, cache: Path, key: str
-) -> Iterable[dict[str, Any]]:
-    offline_unless_reachable()
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    log.info("fetching %s of the hub", dataset.id)
-    try:
-        # A cache of its own: a folder is known there by its name, whatever it holds.
-        return load_dataset(
-            place, name=dataset.config, revision=revision, split=dataset.split, cache_dir=str(cache)
-        )
-    except (DatasetsError, OSError, ValueError) as error:
-        if "gated" in f"{error} {error.__cause__}".lower():
-            raise UserError(
-                f"dataset={dataset.name}: {dataset.id} is gated; ask for access on its page at "
-                f"https://huggingface.co/datasets/{dataset.id} and log in with `hf auth login` (or set HF_TOKEN), "
-                f"or {LOCAL_COPY.format(key)}"
-            ) from None
-        raise UserError(
-            f"dataset={dataset.name}: {dataset.id} could not be fetched ({_first_line(error)}); "
-            f"{LOCAL_COPY.format(key)}"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    """Of what an error says, or of its cause where it says nothing of its own."""
-    said = f"{error.__cause__ or error}".strip() or type(error).__name__
-    return said.splitlines()[0]
-
-
 def fetch(
     address: str,
     to: Path,
@@ -215,7 +107,7 @@ def fetch(
         log.info("fetching %s", address)
         try:
             _download(address, draft)
-            _check(draft, sha256, address)
+            check_sha256(draft, sha256, address)
             check(draft)
             draft.replace(to)
         except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
@@ -227,7 +119,7 @@ def fetch(
             ) from None
         finally:
             draft.unlink(missing_ok=True)
-    _check(to, sha256, str(to))
+    check_sha256(to, sha256, str(to))
     return to
 
 
@@ -257,7 +149,7 @@ def offline_unless_reachable() -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _check(path: Path, sha256: str | None, what: str) -> None:
+def check_sha256(path: Path, sha256: str | None, what: str) -> None:
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
         raise UserError(

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from io import TextIOWrapper
@@ -34,6 +34,8 @@ from im_bench.terminal import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 log = logging.getLogger("im_bench")
 
@@ -216,54 +218,43 @@ def _parser() -> argparse.ArgumentParser:
         prog="im-bench", description="On which tokens should the loss of instruction tuning be?"
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    overrides = "Hydra overrides, e.g. loss=im seed=1"
-    every = argparse.ArgumentParser(add_help=False)
-    every.add_argument(
-        "--json", action="store_true", help="print JSON for a script instead of what is for a person"
-    )
-    every.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    one = commands.add_parser(
-        "run", parents=[every], help="one cell, e.g. im-bench run model=llama2_7b dataset=lima loss=im"
-    )
-    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
+    one = _command(commands, run, "one cell, e.g. im-bench run model=llama2_7b dataset=lima loss=im")
     one.add_argument(
         "--multirun", "-m", action="store_true", help="every combination of comma-separated values"
     )
-    one.set_defaults(command=run)
-    for name, command, help_ in (
-        ("sweep", sweep, "every cell of sweeps/NAME.yaml, then its tables and figures"),
-        ("report", report, "the tables and figures of a sweep, from its scores"),
-    ):
-        many = commands.add_parser(name, help=help_, parents=[every])
-        many.add_argument("name", metavar="NAME", help="a file of sweeps/, or the path of one of your own")
-        many.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
-        many.set_defaults(command=command)
-    seen = commands.add_parser(
-        "mask", parents=[every], help="the tokens of conversations, coloured by part and weight"
+    named = ("name", "NAME", "a file of sweeps/, or the path of one of your own")
+    _command(commands, sweep, "every cell of sweeps/NAME.yaml, then its tables and figures", named)
+    _command(commands, report, "the tables and figures of a sweep, from its scores", named)
+    seen = _command(commands, mask, "the tokens of conversations, coloured by part and weight")
+    rows = "rows of the dataset, from 0; the first three else"
+    seen.add_argument("--rows", type=_numbers, metavar="0,5,7", help=rows)
+    told = _command(
+        commands, stats, "rows of the paper's Table 5, of one dataset or several: dataset=lima,dolly_15k"
     )
-    seen.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
-    seen.add_argument(
-        "--rows", type=_numbers, metavar="0,5,7", help="rows of the dataset, from 0; the first three else"
-    )
-    seen.set_defaults(command=mask)
-    told = commands.add_parser(
-        "stats", parents=[every], help="length statistics of datasets: rows of the paper's Table 5"
-    )
-    told.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help=f"{overrides}; dataset=lima,dolly_15k are two rows"
-    )
-    told.add_argument(
-        "--unit", choices=("words", "tokens"), default="words", help="as the paper counts, or of a model"
-    )
-    told.set_defaults(command=stats)
-    asked = commands.add_parser(
-        "advise", parents=[every], help="should you train on the instructions of this dataset?"
-    )
-    asked.add_argument(
-        "file", metavar="FILE", help="JSON lines, a JSON list, parquet or csv, also .gz or .zst"
-    )
-    asked.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
-    asked.set_defaults(command=advise)
+    unit = "as the paper counts, or of a model"
+    told.add_argument("--unit", choices=("words", "tokens"), default="words", help=unit)
+    file = ("file", "FILE", "JSON lines, a JSON list, parquet or csv, also .gz or .zst")
+    _command(commands, advise, "should you train on the instructions of this dataset?", file)
+    return parser
+
+
+def _command(
+    commands: Commands,
+    command: Callable[[argparse.Namespace], int],
+    help: str,
+    first: tuple[str, str, str] | None = None,
+) -> argparse.ArgumentParser:
+    """What every command takes; `first` is a word of its own, its name in a message and what it is."""
+    parser = commands.add_parser(command.__name__, help=help)
+    json_ = "print JSON for a script instead of what is for a person"
+    parser.add_argument("--json", action="store_true", help=json_)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if first is not None:
+        name, metavar, meaning = first
+        parser.add_argument(name, metavar=metavar, help=meaning)
+    overrides = "Hydra overrides, e.g. loss=im seed=1"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
+    parser.set_defaults(command=command)
     return parser
 
 

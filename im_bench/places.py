@@ -7,9 +7,10 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from im_bench.assets import dataset_file, file_sha256, find_asset
+from im_bench.assets import file_sha256, find_asset
 from im_bench.config import Dataset, Run, Training
 from im_bench.data.conversations import file_format
+from im_bench.data.published import dataset_file
 from im_bench.data.sources import Source
 from im_bench.identity import SourceIdentity
 

@@ -19,7 +19,6 @@ from im_bench import assets
 from im_bench.assets import (
     ASSETS,
     benchmark_data_sha256,
-    dataset_file,
     fetch,
     file_sha256,
     find_asset,
@@ -28,6 +27,7 @@ from im_bench.assets import (
 )
 from im_bench.composing import CONF
 from im_bench.config import Dataset, UserError, load_yaml
+from im_bench.data.published import dataset_file
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
@@ -227,7 +227,7 @@ class Hub(BaseHTTPRequestHandler):
 ASK = """
 import sys
 from pathlib import Path
-from im_bench.assets import dataset_file
+from im_bench.data.published import dataset_file
 from im_bench.config import Dataset, UserError
 try:
     dataset_file(Dataset(name="mine", source="hub", id="org/name", format="messages"), None, Path(sys.argv[1]))

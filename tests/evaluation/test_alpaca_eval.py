@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-import os
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
@@ -89,12 +88,10 @@ def headline(out: Path) -> Score:
     return read_scores(out)[0]
 
 
-def shared(path: str) -> Path:
-    found = Path(__file__).parents[3] / "shared" / "data" / "alpaca_eval" / path
-    if not found.exists():
-        assert os.environ.get("IM_BENCH_REQUIRE_SHARED") != "1", f"{found} is required and missing"
-        pytest.skip(f"{found} is not here")
-    return found
+@pytest.fixture
+def real(shared):
+    """Real files of upstream, with published scores."""
+    return shared / "data/alpaca_eval"
 
 
 def test_answers_are_in_the_packages_format(files, tmp_path):
@@ -268,11 +265,11 @@ def test_an_instruction_without_a_reference_is_named(files, tmp_path):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_stored_annotations_give_the_published_win_rates(version):
-    with shared(f"published_v{version}.csv").open() as file:
+def test_stored_annotations_give_the_published_win_rates(real, version):
+    with (real / f"published_v{version}.csv").open() as file:
         published = list(csv.DictReader(file))
     for row in published:
-        annotations = read_rows(shared(f"annotations_v{version}/{row['']}.jsonl"))
+        annotations = read_rows(real / f"annotations_v{version}/{row['']}.jsonl")
         score = alpaca_eval.win_rate(annotations, version, Overlap("stored"))
         assert score.value == pytest.approx(float(row["win_rate"]), abs=1e-6)
         assert score.stderr == pytest.approx(float(row["standard_error"]), abs=1e-6)
@@ -281,16 +278,16 @@ def test_stored_annotations_give_the_published_win_rates(version):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_the_judge_is_sent_is_what_the_package_would_send(tmp_path, version):
+def test_what_the_judge_is_sent_is_what_the_package_would_send(real, tmp_path, version):
     from alpaca_eval.constants import EVALUATORS_CONFIG_DIR
     from alpaca_eval.utils import load_configs, make_prompts, prompt_to_chatml
     from pandas import DataFrame
 
-    gold = shared("reference_outputs/gpt4_1106_preview.jsonl")
-    weak = shared("reference_outputs/alpaca_eval_v1_reference_text_davinci_003.jsonl")
+    gold = real / "reference_outputs/gpt4_1106_preview.jsonl"
+    weak = real / "reference_outputs/alpaca_eval_v1_reference_text_davinci_003.jsonl"
     (tmp_path / "answers").mkdir()
     write_rows(
-        tmp_path / "answers" / alpaca_eval.ANSWERS, read_rows(shared("model_outputs/vicuna-13b.jsonl"))[:100]
+        tmp_path / "answers" / alpaca_eval.ANSWERS, read_rows(real / "model_outputs/vicuna-13b.jsonl")[:100]
     )
     judge = Favours("the")
     references = weak if version == 1 else gold

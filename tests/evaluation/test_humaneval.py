@@ -1,10 +1,8 @@
 """HumanEval's estimator, samples, resume and scores."""
 
 import json
-import os
 from fractions import Fraction
 from itertools import combinations
-from pathlib import Path
 
 import pandas
 import pyarrow
@@ -18,7 +16,6 @@ from im_bench.evaluation.humaneval import Problem, evaluate, load_problems, pass
 from im_bench.evaluation.sandbox import run_programs
 from im_bench.scores import read_scores
 
-OFFICIAL = Path(__file__).parents[3] / "shared/hub/openai/openai_humaneval"
 COLD, WARM = 0.1, 0.7
 
 PROBLEMS = [
@@ -210,11 +207,8 @@ def test_bad_problems_are_named(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def official():
-    if not OFFICIAL.is_dir():
-        assert os.environ.get("IM_BENCH_REQUIRE_SHARED") != "1", f"{OFFICIAL} is missing"
-        pytest.skip(f"{OFFICIAL} is missing")
-    return load_problems(str(OFFICIAL), None)
+def official(shared):
+    return load_problems(str(shared / "hub/openai/openai_humaneval"), None)
 
 
 def pass_rate(problems, completion, **options):

@@ -1,7 +1,6 @@
 """MT-Bench: two turns, FastChat's files, FastChat's averages."""
 
 import csv
-import os
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
@@ -86,12 +85,10 @@ def answers(tmp_path: Path, *turns: list[str]) -> Path:
     return folder
 
 
-def shared(path: str) -> Path:
-    found = Path(__file__).parents[3] / "shared" / "data" / "mt_bench" / path
-    if not found.exists():
-        assert os.environ.get("IM_BENCH_REQUIRE_SHARED") != "1", f"{found} is required and missing"
-        pytest.skip(f"{found} is not here")
-    return found
+@pytest.fixture
+def real(shared):
+    """Real files of upstream, with published scores."""
+    return shared / "data/mt_bench"
 
 
 def test_the_second_turn_follows_the_models_own_first_answer(files, tmp_path):
@@ -225,18 +222,16 @@ def test_bad_files_are_named_with_what_they_lack(files, tmp_path):
         mt_bench.judge(tmp_path, folder, Said(), **files)
 
 
-def test_the_official_prompts_are_built_byte_for_byte():
-    questions = {question.id: question for question in mt_bench.read_questions(shared("question.jsonl"))}
-    templates = {row["name"]: row for row in read_rows(shared("judge_prompts.jsonl"))}
+def test_the_official_prompts_are_built_byte_for_byte(real):
+    questions = {question.id: question for question in mt_bench.read_questions(real / "question.jsonl")}
+    templates = {row["name"]: row for row in read_rows(real / "judge_prompts.jsonl")}
     references = {
         row["question_id"]: row["choices"][0]["turns"]
-        for row in mt_bench.read_answers(shared("reference_answer_gpt-4.jsonl"))
+        for row in mt_bench.read_answers(real / "reference_answer_gpt-4.jsonl")
     }
-    seen = read_rows(shared("judge_prompts_seen.jsonl"))
+    seen = read_rows(real / "judge_prompts_seen.jsonl")
     for row in seen:
-        given = {
-            each["question_id"]: each for each in read_rows(shared(f"model_answer/{row['model']}.jsonl"))
-        }
+        given = {each["question_id"]: each for each in read_rows(real / f"model_answer/{row['model']}.jsonl")}
         question, turn = questions[row["question_id"]], row["turn"]
         name = mt_bench.prompt_name(question, turn)
         turns = given[question.id]["choices"][0]["turns"]
@@ -245,12 +240,12 @@ def test_the_official_prompts_are_built_byte_for_byte():
     assert len(seen) == 32
 
 
-def test_stored_verdicts_give_the_published_scores():
+def test_stored_verdicts_give_the_published_scores(real):
     categories = {
-        question.id: question.category for question in mt_bench.read_questions(shared("question.jsonl"))
+        question.id: question.category for question in mt_bench.read_questions(real / "question.jsonl")
     }
-    verdicts = read_rows(shared("model_judgment/gpt-4_single.jsonl"))
-    with shared("published_scores.csv").open() as file:
+    verdicts = read_rows(real / "model_judgment/gpt-4_single.jsonl")
+    with (real / "published_scores.csv").open() as file:
         published = list(csv.DictReader(file))
     for row in published:
         own = [verdict for verdict in verdicts if verdict["model"] == row["model"]]
@@ -262,6 +257,6 @@ def test_stored_verdicts_give_the_published_scores():
     assert len(published) == 3
 
 
-def test_stored_verdicts_are_read_as_they_were():
-    verdicts = read_rows(shared("model_judgment/gpt-4_single.jsonl"))
+def test_stored_verdicts_are_read_as_they_were(real):
+    verdicts = read_rows(real / "model_judgment/gpt-4_single.jsonl")
     assert [rating(row["judgment"]) for row in verdicts] == [row["score"] for row in verdicts]

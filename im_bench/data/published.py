@@ -1,0 +1,125 @@
+"""The file of a dataset: one of the user's, a copy in a folder, or fetched from its address or the hub; and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from im_bench.assets import check_sha256, fetch, folder_sha256, offline_unless_reachable
+from im_bench.config import Dataset, UserError
+
+LOCAL_COPY = "{}.path=FILE or paths.datasets=FOLDER can serve a local copy"
+log = logging.getLogger(__name__)
+
+
+def dataset_file(dataset: Dataset, mirror: str | None, cache: Path, key: str = "dataset") -> Path:
+    """The local file of a dataset, its content checked where it is known.
+
+    From its path, or else from `mirror` (paths.datasets), or else fetched into `cache`.
+
+    Args:
+        key: what a person says of the dataset begins with this.
+
+    Raises:
+        UserError: when it is missing, cannot be fetched, is gated, or is another file than it must be.
+    """
+    if dataset.path is not None:
+        path = Path(dataset.path)
+        if not path.is_file():
+            raise UserError(
+                f"{key}.path={path}: {'is a folder; name a file' if path.is_dir() else 'there is no such file'}"
+            )
+        _check_dataset(path, dataset, f"{key}.path={path}")
+        return path
+    if mirror is not None and not Path(mirror).is_dir():
+        raise UserError(f"paths.datasets={mirror}: there is no such folder")
+    if dataset.source == "hub":
+        path = _hub_rows(dataset, mirror, cache / "datasets", key)
+    else:
+        assert dataset.address is not None
+        address, copy = dataset.address, Path(mirror or "") / Path(dataset.address).name
+        if not (mirror and copy.is_file()):
+            # Two addresses' files of one name lie apart.
+            place = cache / "datasets" / hashlib.sha256(address.encode()).hexdigest()[:8] / copy.name
+            check = partial(_check_dataset, dataset=dataset, what=address)
+            return fetch(address, place, dataset.sha256, remedy=LOCAL_COPY.format(key), check=check)
+        path = copy
+    _check_dataset(path, dataset, str(path))
+    return path
+
+
+def _check_dataset(path: Path, dataset: Dataset, what: str) -> None:
+    check_sha256(path, dataset.sha256, what)
+    if dataset.git_blob is not None and _git_blob(path) != dataset.git_blob:
+        raise UserError(
+            f"{what}: git names its content {_git_blob(path)}, but it must be {dataset.git_blob}; "
+            "it is not the file that was published"
+        )
+
+
+def _git_blob(path: Path) -> str:
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _hub_rows(dataset: Dataset, mirror: str | None, folder: Path, key: str) -> Path:
+    """The rows of a hub dataset as JSON lines, equal bytes for equal rows; written by rename."""
+    assert dataset.id is not None
+    copy = Path(mirror or "") / dataset.id
+    if mirror and copy.is_dir():
+        place, revision, version = str(copy), None, folder_sha256(copy)[:16]
+    else:
+        place, revision, version = dataset.id, dataset.revision, dataset.revision or "main"
+    parts = [dataset.id, dataset.config, version, dataset.split]
+    to = folder / f"{'-'.join(quote(part, safe='') for part in parts if part)}.jsonl"
+    if not to.exists():
+        rows = _load_rows(dataset, place, revision, folder / "arrow" / to.stem, key)
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = to.with_name(f"{to.name}.{os.getpid()}.draft")
+        with draft.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str) + "\n")
+        draft.replace(to)
+    return to
+
+
+def _load_rows(
+    dataset: Dataset, place: str, revision: str | None, cache: Path, key: str
+) -> Iterable[dict[str, Any]]:
+    offline_unless_reachable()
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    log.info("fetching %s of the hub", dataset.id)
+    try:
+        # A cache of its own: a folder is known there by its name, whatever it holds.
+        return load_dataset(
+            place, name=dataset.config, revision=revision, split=dataset.split, cache_dir=str(cache)
+        )
+    except (DatasetsError, OSError, ValueError) as error:
+        if "gated" in f"{error} {error.__cause__}".lower():
+            raise UserError(
+                f"dataset={dataset.name}: {dataset.id} is gated; ask for access on its page at "
+                f"https://huggingface.co/datasets/{dataset.id} and log in with `hf auth login` (or set HF_TOKEN), "
+                f"or {LOCAL_COPY.format(key)}"
+            ) from None
+        raise UserError(
+            f"dataset={dataset.name}: {dataset.id} could not be fetched ({_first_line(error)}); "
+            f"{LOCAL_COPY.format(key)}"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    """Of what an error says, or of its cause where it says nothing of its own."""
+    said = f"{error.__cause__ or error}".strip() or type(error).__name__
+    return said.splitlines()[0]
