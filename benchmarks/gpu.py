@@ -109,7 +109,6 @@ def _side(options: Any) -> str:
         attention=options.attention,
         layout=layout,
         save_steps=10**6,
-        eval_batch_size=1,
         threads=None,
     )
     train = Train(

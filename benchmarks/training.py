@@ -96,9 +96,7 @@ def _ours(
     from im_bench.training.trainer import fit
 
     times: list[float] = []
-    runtime = Runtime(
-        device="cpu", micro_batch_tokens=2048, save_steps=10**6, eval_batch_size=1, threads=options.threads
-    )
+    runtime = Runtime(device="cpu", micro_batch_tokens=2048, save_steps=10**6, threads=options.threads)
     train = Train(
         epochs=EPOCHS,
         global_batch=GLOBAL_BATCH,

@@ -341,6 +341,8 @@ class Harness(Frozen):
     runner: Literal["harness"]
     shots: Annotated[int, Field(ge=0)] | None
     """Examples in the prompt; null keeps what the task itself says."""
+    prompt: Literal["raw", "chat"] = "raw"
+    """The task's text as it is, as in the paper, or as a user's turn in the checkpoint's chat template."""
 
 
 class HumanEval(Frozen):
@@ -411,7 +413,6 @@ class Runtime(Frozen):
     """Whether several processes each hold the whole model or a shard of it (FSDP2)."""
     save_steps: Count
     """Optimiser steps between two saved training states, from which an interrupted training goes on."""
-    eval_batch_size: Count
     threads: Count | None
     """CPU threads of torch; null leaves torch's choice."""
 
@@ -421,6 +422,48 @@ class Runtime(Frozen):
         if self.layout == "auto":
             return self.attention.startswith(("flash", "flex"))
         return self.layout == "packed"
+
+
+class HF(Frozen):
+    """transformers, in process."""
+
+    kind: Literal["hf"]
+    batch_size: Count | Literal["auto"]
+    """Prompts at once; `auto` fills the memory of the device. Where that is too many, it is halved."""
+
+
+class Fast(Frozen):
+    """vLLM or SGLang, in process: engines for GPUs."""
+
+    kind: Literal["vllm", "sglang"]
+    gpus: Count
+    """Over which each layer is split."""
+    memory: Annotated[float, Field(gt=0, le=1)]
+    """Share of a GPU's memory that it takes."""
+    max_length: Count | None
+    """Tokens of prompt and answer together; null is what the model holds."""
+
+
+class Server(Frozen):
+    """A completions server that somebody started for the checkpoint: vLLM's, or any that speaks OpenAI's protocol."""
+
+    kind: Literal["server"]
+    base_url: str
+    """Up to and with /v1."""
+    model: str | None
+    """The served name; null takes the one that is the checkpoint by its name or its `root`."""
+    api_key_env: str | None
+    """Name of the environment variable that holds the key; the key itself is never in a config."""
+    concurrency: Count
+    """Requests at once."""
+    timeout_seconds: Positive
+    retries: Count
+    """Of one request that fails; then the benchmark does."""
+    max_length: Count | None
+    """Tokens of prompt and answer together; null is what the server says."""
+
+
+Engine = Annotated[HF | Fast | Server, Field(discriminator="kind")]
 
 
 class Tracker(Frozen):
@@ -482,6 +525,7 @@ class Run(Training):
     judge: Judge
     limit: Count | None
     """At most so many items of every task; null is all."""
+    engine: Engine
     runtime: Runtime
     tracker: Tracker
     report: Report
@@ -538,8 +582,9 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "value_error":
         return message
     place = problem["loc"]
-    # After a benchmark's name pydantic puts which runner it took it for; that is no key of the user's.
-    words = place if place[0] != "benchmark" else place[:2] + place[3:]
+    # Where a value has one of several shapes, pydantic names the shape it took it for; that is no key of the user's.
+    shape = {"benchmark": 2, "engine": 1}.get(str(place[0]), len(place))
+    words = place[:shape] + place[shape + 1 :]
     # A part of a mixture is said flat: its fraction beside what is said of its dataset.
     if place[:2] == ("dataset", "parts") and place[3:4] == ("dataset",):
         words = place[:3] + place[4:]

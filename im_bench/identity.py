@@ -63,6 +63,10 @@ class TrainIdentity(Frozen):
     seed: int
 
 
+EngineKind = Literal["hf", "vllm", "sglang", "server"]
+"""Engines agree to the last bits of a log-likelihood only, so scores of one are not taken for another's."""
+
+
 class HarnessIdentity(Frozen):
     """One benchmark's scores of one checkpoint. `data_sha256` is `official` for the hub's own data."""
 
@@ -71,6 +75,8 @@ class HarnessIdentity(Frozen):
     shots: int | None
     limit: int | None
     data_sha256: str
+    prompt: Literal["raw", "chat"] = "raw"
+    engine: EngineKind = "hf"
 
 
 class HumanEvalIdentity(Frozen):
@@ -81,6 +87,7 @@ class HumanEvalIdentity(Frozen):
     limit: int | None
     data_sha256: str
     seed: int
+    engine: EngineKind = "hf"
 
 
 class AnswersIdentity(Frozen):
@@ -91,6 +98,7 @@ class AnswersIdentity(Frozen):
     max_new_tokens: int
     limit: int | None
     seed: int
+    engine: EngineKind = "hf"
 
 
 class JudgeIdentity(Frozen):

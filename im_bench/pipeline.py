@@ -64,7 +64,7 @@ def plan(run: c.Run) -> Cell:
     wires = stages.Wires()
     base = _base_step(run, wires)
     checkpoint = _train_step(run, base, wires) if run.loss.trains else base
-    benchmarks = {name: _benchmark_step(run, name, checkpoint) for name in run.benchmark}
+    benchmarks = {name: _benchmark_step(run, name, checkpoint, wires) for name in run.benchmark}
     return Cell(run, checkpoint, benchmarks, wires)
 
 
@@ -121,28 +121,28 @@ def loss_identity(loss: c.Loss) -> LossIdentity:
     return LossIdentity(**loss.model_dump(exclude={"name"}))
 
 
-def _benchmark_step(run: c.Run, name: str, checkpoint: Step) -> Step:
+def _benchmark_step(run: c.Run, name: str, checkpoint: Step, wires: stages.Wires) -> Step:
     if name not in BENCHMARKS:
         raise c.UserError(f"benchmark.{name}: there is no such benchmark; there are {', '.join(BENCHMARKS)}")
     match run.benchmark[name]:
         case c.Harness() as spec:
-            return _harness_step(run, name, spec, checkpoint)
+            return _harness_step(run, name, spec, checkpoint, wires)
         case c.HumanEval() as spec:
-            return _humaneval_step(run, name, spec, checkpoint)
+            return _humaneval_step(run, name, spec, checkpoint, wires)
         case c.MTBench() as spec:
             names = ["question", "reference_answer", "judge_prompts"]
             questions = places.asset(run, "mt_bench/question")
-            answers = _answers_step(run, "mt_bench", questions, spec.max_new_tokens, checkpoint)
+            answers = _answers_step(run, "mt_bench", questions, spec.max_new_tokens, checkpoint, wires)
             return _verdicts_step(run, name, "mt_bench", names, answers, checkpoint)
         case c.AlpacaEval() as spec:
             # Both versions ask the same instructions, so they judge the same answers.
             names = ["reference_outputs_v1", "reference_outputs_v2"]
             questions = places.asset(run, "alpaca_eval/reference_outputs_v2")
-            answers = _answers_step(run, "alpaca_eval", questions, spec.max_new_tokens, checkpoint)
+            answers = _answers_step(run, "alpaca_eval", questions, spec.max_new_tokens, checkpoint, wires)
             return _verdicts_step(run, name, "alpaca_eval", names, answers, checkpoint)
 
 
-def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step) -> Step:
+def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step, wires: stages.Wires) -> Step:
     entry = BENCHMARKS[name]
     identity = HarnessIdentity(
         benchmark=name,
@@ -150,25 +150,37 @@ def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step) -> S
         shots=spec.shots,
         limit=run.limit,
         data_sha256=benchmark_data_sha256(name, entry.datasets, places.hub(run)),
+        prompt=spec.prompt,
+        engine=run.engine.kind,
     )
-    score = partial(stages.score_harness, run=run, name=name, spec=spec, data_sha256=identity.data_sha256)
-    return Step("harness", identity, score, needs=(checkpoint,), label=f"{checkpoint.label}-{name}")
+    data = identity.data_sha256
+    score = partial(stages.score_harness, run=run, name=name, spec=spec, data_sha256=data, wires=wires)
+    label = f"{checkpoint.label}-{name}"
+    return Step("harness", identity, score, needs=(checkpoint,), label=label, version=2)
 
 
-def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step) -> Step:
+def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step, wires: stages.Wires) -> Step:
     identity = HumanEvalIdentity(
         benchmark_version=BENCHMARKS[name].version,
         spec=spec,
         limit=run.limit,
         data_sha256=benchmark_data_sha256(name, BENCHMARKS[name].datasets, places.hub(run)),
         seed=run.seed,
+        engine=run.engine.kind,
     )
-    score = partial(stages.score_humaneval, run=run, spec=spec, data_sha256=identity.data_sha256)
-    return Step("humaneval", identity, score, needs=(checkpoint,), label=f"{checkpoint.label}-{name}")
+    data = identity.data_sha256
+    score = partial(stages.score_humaneval, run=run, spec=spec, data_sha256=data, wires=wires)
+    label = f"{checkpoint.label}-{name}"
+    return Step("humaneval", identity, score, needs=(checkpoint,), label=label, version=2)
 
 
 def _answers_step(
-    run: c.Run, family: stages.Family, questions: Path, max_new_tokens: int, checkpoint: Step
+    run: c.Run,
+    family: stages.Family,
+    questions: Path,
+    max_new_tokens: int,
+    checkpoint: Step,
+    wires: stages.Wires,
 ) -> Step:
     """Answers do not know their judge, so a second judge costs no GPU."""
     identity = AnswersIdentity(
@@ -177,16 +189,19 @@ def _answers_step(
         max_new_tokens=max_new_tokens,
         limit=run.limit,
         seed=run.seed,
+        engine=run.engine.kind,
     )
     answer = partial(
         stages.answer,
         run=run,
+        wires=wires,
         family=family,
         questions=questions,
         max_new_tokens=max_new_tokens,
         model_id=checkpoint.label,
     )
-    return Step("answers", identity, answer, needs=(checkpoint,), label=f"{checkpoint.label}-{family}")
+    label = f"{checkpoint.label}-{family}"
+    return Step("answers", identity, answer, needs=(checkpoint,), label=label, version=2)
 
 
 def _verdicts_step(

@@ -18,7 +18,9 @@ from rich.table import Column
 from im_bench.store import Step
 
 # Rough shares of the time; only the estimate of the end depends on them.
-SHARES = {"base": 30, "train": 10, "harness": 1, "humaneval": 1, "answers": 1, "verdicts": 0.5}
+SHARES = {"base": 30, "train": 10, "harness": 1, "humaneval": 2, "answers": 2, "verdicts": 0.5}
+LONG = {"mmlu": 8, "hellaswag": 3, "bbh": 10, "gsm8k": 2, "ethics": 2, "wmt14": 2, "wmt16": 3, "coqa": 2}
+"""Benchmarks of the harness that take much longer than the others."""
 PLAIN_SECONDS = 30
 log = logging.getLogger("im_bench")
 
@@ -39,6 +41,8 @@ class Progress:
         self.now = self.bar.add_task("", total=None, visible=False)
         self.total = 0
         self.count = 0
+        self.share = 0.0
+        self.finished = 0.0
         self.spoke = 0.0
 
     def __enter__(self) -> Self:
@@ -58,22 +62,41 @@ class Progress:
 
     def start(self, steps: Sequence[Step]) -> None:
         self.total = len(steps)
-        self.bar.update(self.sweep, total=sum(SHARES[step.kind] for step in steps), visible=bool(steps))
+        self.bar.update(self.sweep, total=sum(map(_share, steps)), visible=bool(steps))
         log.info("%d steps to do", self.total) if steps else log.info("every step is done")
 
     def step(self, step: Step) -> None:
         self.count += 1
+        self.share = _share(step)
         self.bar.update(self.sweep, description=f"step {self.count} of {self.total}")
         self.bar.reset(self.now, description=step.name, total=None, visible=True)
 
     def training(self, values: dict[str, float]) -> None:
-        self.bar.update(self.now, completed=values["step"], total=values["steps"])
-        if not self.console.is_terminal and time.monotonic() - self.spoke > PLAIN_SECONDS:
-            self.spoke = time.monotonic()
-            log.info("  optimiser step %d of %d, loss %.4f", values["step"], values["steps"], values["loss"])
+        self._within(values["step"], values["steps"])
+        self._say("  optimiser step %d of %d, loss %.4f", values["step"], values["steps"], values["loss"])
+
+    def answered(self, done: int, total: int) -> None:
+        self._within(done, total)
+        self._say("  %d of %d requests answered", done, total)
 
     def done(self, step: Step) -> None:
-        self.bar.advance(self.sweep, SHARES[step.kind])
+        self.finished += _share(step)
+        self.bar.update(self.sweep, completed=self.finished)
+
+    def _within(self, done: float, total: float) -> None:
+        """The running step is so far, and the sweep as far within its share."""
+        self.bar.update(self.now, completed=done, total=total)
+        self.bar.update(self.sweep, completed=self.finished + self.share * done / max(total, 1))
+
+    def _say(self, words: str, *values: float) -> None:
+        """A line now and then, where there is no bar."""
+        if not self.console.is_terminal and time.monotonic() - self.spoke > PLAIN_SECONDS:
+            self.spoke = time.monotonic()
+            log.info(words, *values)
+
+
+def _share(step: Step) -> float:
+    return LONG.get(getattr(step.config, "benchmark", ""), SHARES[step.kind])
 
 
 class Reading:

@@ -35,6 +35,8 @@ class Score:
     """Name of the judge, for judged benchmarks."""
     reading_note: str | None = None
     """What the table must say under the column."""
+    truncated: int = 0
+    """Items whose prompt was longer than the model's context, so that its beginning was left out."""
 
 
 def write_scores(out: Path, scores: Iterable[Score]) -> None:

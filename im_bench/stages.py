@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 Family = Literal["mt_bench", "alpaca_eval"]
 
 
-_open: dict[tuple[Checkpoint, c.Runtime], Engine] = {}
+_open: dict[tuple[Checkpoint, c.Engine, c.Runtime], Engine] = {}
 """The one model that is loaded."""
 
 
 @dataclass
 class Wires:
-    """Whom a running training tells what; set when its cell runs, and no part of any step."""
+    """Whom a running step tells what; set when its cell runs, and no part of any step."""
 
     follow: Callable[[dict[str, float]], None] = field(default=lambda values: None)
     """Of each optimiser step."""
     tell: Callable[[dict[str, float]], None] = field(default=lambda values: None)
     """Of the whole training: which tokens carry loss, and what it came to."""
+    count: Callable[[int, int], None] = field(default=lambda done, total: None)
+    """Of a benchmark: how many requests the model has answered, and of how many."""
 
 
 def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
@@ -109,7 +111,7 @@ def train(
 
 
 def score_harness(
-    out: Path, checkpoint: Path, *, run: c.Run, name: str, spec: c.Harness, data_sha256: str
+    out: Path, checkpoint: Path, *, run: c.Run, name: str, spec: c.Harness, data_sha256: str, wires: Wires
 ) -> None:
     """Score one benchmark of lm-eval."""
     from im_bench.evaluation import harness
@@ -119,21 +121,31 @@ def score_harness(
         _engine(run, checkpoint),
         name=name,
         entry=BENCHMARKS[name],
-        shots=spec.shots,
+        spec=spec,
         limit=run.limit,
         hub=places.hub(run),
         rows=places.rows(run, data_sha256),
+        follow=lambda done, total: wires.count(done, total),
     )
 
 
-def score_humaneval(out: Path, checkpoint: Path, *, run: c.Run, spec: c.HumanEval, data_sha256: str) -> None:
+def score_humaneval(
+    out: Path, checkpoint: Path, *, run: c.Run, spec: c.HumanEval, data_sha256: str, wires: Wires
+) -> None:
     """Have programs written and run them in the sandbox."""
     from im_bench.evaluation import humaneval
 
     hub, (dataset,) = places.hub(run), BENCHMARKS["humaneval"].datasets
     path, rows = f"{hub}/{dataset}" if hub else dataset, places.rows(run, data_sha256)
     problems = humaneval.load_problems(path, None, rows)[: run.limit]
-    humaneval.evaluate(out, _engine(run, checkpoint), problems, spec=spec, seed=run.seed)
+    humaneval.evaluate(
+        out,
+        _engine(run, checkpoint),
+        problems,
+        spec=spec,
+        seed=run.seed,
+        follow=lambda done, total: wires.count(done, total),
+    )
 
 
 def answer(
@@ -145,11 +157,17 @@ def answer(
     questions: Path,
     max_new_tokens: int,
     model_id: str,
+    wires: Wires,
 ) -> None:
     """Answer the questions of MT-Bench, or the instructions of AlpacaEval."""
     from im_bench.evaluation import alpaca_eval, mt_bench
 
-    ask: dict[str, Any] = {"max_new_tokens": max_new_tokens, "limit": run.limit, "seed": run.seed}
+    ask: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "limit": run.limit,
+        "seed": run.seed,
+        "follow": lambda done, total: wires.count(done, total),
+    }
     engine = _engine(run, checkpoint)
     if family == "mt_bench":
         mt_bench.answer(out, engine, questions=questions, model_id=model_id, **ask)
@@ -184,7 +202,7 @@ def _engine(run: c.Run, folder: Path) -> Engine:
     """The checkpoint's model, which stays open until another is asked for: a cell's benchmarks share it."""
     from im_bench.evaluation.engine import open_engine
 
-    key = (_checkpoint(run, folder, trained=run.loss.trains), run.runtime)
+    key = (_checkpoint(run, folder, trained=run.loss.trains), run.engine, run.runtime)
     if key not in _open:
         _open.clear()
         _open[key] = open_engine(*key)

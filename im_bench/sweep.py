@@ -38,6 +38,9 @@ class Observer(Protocol):
     def training(self, values: dict[str, float]) -> None:
         """An optimiser step of the running training was done."""
 
+    def answered(self, done: int, total: int) -> None:
+        """So many of the running benchmark's requests are answered."""
+
     def done(self, step: Step) -> None:
         """A step has its record, or has failed."""
 
@@ -142,6 +145,7 @@ def _run_cell(
     tracker = _open_tracker(sweep, cell)
     cell.wires.follow = partial(_follow, tracker, observer)
     cell.wires.tell = tracker.log
+    cell.wires.count = observer.answered
     failed: set[str] = set()
     for step in steps:
         if failed & {need.key for need in step.needs}:

@@ -1,6 +1,6 @@
 """Values that many tests start from."""
 
-from im_bench.config import Runtime, Train
+from im_bench.config import HF, Runtime, Train
 
 TRAIN = Train(
     epochs=2,
@@ -16,4 +16,5 @@ TRAIN = Train(
     max_grad_norm=1.0,
     precision="fp32",
 )
-RUNTIME = Runtime(device="cpu", micro_batch_tokens=128, save_steps=3, eval_batch_size=8, threads=None)
+RUNTIME = Runtime(device="cpu", micro_batch_tokens=128, save_steps=3, threads=None)
+ENGINE = HF(kind="hf", batch_size=8)

@@ -99,7 +99,7 @@ def test_a_tokenizer_without_an_end_token_is_refused(tokenizer, tmp_path):
 
 def test_a_model_is_placed_on_the_cpu_with_the_threads_of_the_runtime(model):
     before = torch.get_num_threads()
-    runtime = Runtime(device="cpu", micro_batch_tokens=1, save_steps=1, eval_batch_size=1, threads=2)
+    runtime = Runtime(device="cpu", micro_batch_tokens=1, save_steps=1, threads=2)
     place(model, runtime)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)

@@ -295,6 +295,9 @@ def test_no_identity_holds_where_or_how_a_step_runs(identity: type[BaseModel]) -
         config.Report,
         config.Judge,
         config.Model,
+        config.HF,
+        config.Fast,
+        config.Server,
         Path,
     }
     assert execution.isdisjoint(field.annotation for field in identity.model_fields.values())
@@ -334,6 +337,10 @@ def test_defaults_in_identities_never_change() -> None:
         ("LossIdentity", "neftune_alpha"): 0.0,
         ("LossIdentity", "kl_weight"): 0.0,
         ("LossIdentity", "kl"): "full",
+        ("HarnessIdentity", "prompt"): "raw",
+        ("HarnessIdentity", "engine"): "hf",
+        ("HumanEvalIdentity", "engine"): "hf",
+        ("AnswersIdentity", "engine"): "hf",
         ("Train", "lora"): None,
         ("Train", "save_epochs"): False,
     }

@@ -21,7 +21,7 @@ from im_bench.report.collect import FILE, Row, read_ledger
 
 LEDGER = (
     "sweep cell model dataset subset loss seed benchmark category task metric value stderr count total "
-    "direction judge reading_note step examples ratio"
+    "direction judge reading_note step examples ratio truncated"
 ).split()
 BENCHMARKS = {"piqa", "mt_bench", "alpaca_eval_1"}
 # One of each kind that a cell of these benchmarks has.
@@ -121,7 +121,7 @@ def planned(given: Path) -> Callable[..., Cell]:
     [
         "runtime.micro_batch_tokens=64",
         "runtime.save_steps=7",
-        "runtime.eval_batch_size=3",
+        "engine.batch_size=3",
         "runtime.threads=2",
         "runtime=gpu",
         "tracker=wandb",

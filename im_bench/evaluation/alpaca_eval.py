@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from im_bench.config import UserError
 from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.completions import Completions
+from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.quiet import quiet
 from im_bench.judging.judge import Comparison, Judge
 from im_bench.scores import Score, write_scores
@@ -56,6 +57,7 @@ def answer(
     limit: int | None,
     seed: int,
     model_id: str,
+    follow: Follow = nobody,
 ) -> None:
     """Answer the first `limit` instructions into `out`, greedily; a saved chunk is not answered again."""
     asked = read_rows(instructions, ("instruction",))[:limit]
@@ -63,10 +65,15 @@ def answer(
         out / f"answers-{start:04d}.json": asked[start : start + CHUNK]
         for start in range(0, len(asked), CHUNK)
     }
+    tally = Tally(len(asked), follow)
     for saved, chunk in chunks.items():
-        if not saved.exists():
+        if saved.exists():
+            tally.more(len(chunk))
+        else:
             prompts = [engine.chat_prompt([{"role": "user", "content": row["instruction"]}]) for row in chunk]
-            texts = engine.generate(prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=seed)
+            texts = engine.generate(
+                prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=seed, done=tally.more
+            )
             write_rows(saved, [_answer(row, text, model_id) for row, text in zip(chunk, texts, strict=True)])
     write_rows(out / ANSWERS, [row for saved in chunks for row in read_rows(saved)])
     for saved in chunks:

@@ -2,69 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, cast
 
-import torch
-from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
-from torch import Tensor
-from transformers import PreTrainedTokenizerFast
-
-from im_bench.checkpoint import Checkpoint, load_model, load_tokenizer, place
-from im_bench.config import Runtime, UserError
+from im_bench import config
+from im_bench.checkpoint import Checkpoint, added_tokens, load_model, load_tokenizer, place
+from im_bench.config import UserError
 from im_bench.data.conversations import Role, Turn
 from im_bench.data.encoding import prompt_ids
 from im_bench.data.templates import turn_end
+from im_bench.evaluation.engines.asking import Answered, Asking, Draw, Sampling
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
-class Model(HFLM):
-    """lm-eval's model, without its progress bars, which would fight ours for the terminal."""
-
-    ours = False
-    """Whether what we ask is generated, and not the harness: a prompt is then the ids of its tokens, spelled in
-    digits, and a continuation keeps its first space, which SentencePiece decoders drop from a text's start."""
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        return super().generate_until(requests, disable_tqdm=disable_tqdm)
-
-    def tok_encode(self, string: str, *arguments: Any, **options: Any) -> list[int]:
-        return _read(string) if self.ours else super().tok_encode(string, *arguments, **options)
-
-    def tok_batch_encode(
-        self, strings: list[str], *arguments: Any, left_truncate_len: int | None = None, **options: Any
-    ) -> tuple[Tensor, Tensor]:
-        if not self.ours:
-            return super().tok_batch_encode(
-                strings, *arguments, left_truncate_len=left_truncate_len, **options
-            )
-        rows = [_read(string)[-(left_truncate_len or 0) :] for string in strings]
-        ids_bt = torch.full((len(rows), max(map(len, rows))), self.tokenizer.pad_token_id)
-        mask_bt = torch.zeros_like(ids_bt)
-        for row, ids in enumerate(rows):
-            ids_bt[row, -len(ids) :] = torch.tensor(ids)
-            mask_bt[row, -len(ids) :] = 1
-        return ids_bt, mask_bt
-
-    def tok_decode(self, tokens: int | list[int], skip_special_tokens: bool = True) -> str:
-        if not self.ours or isinstance(tokens, int):
-            return super().tok_decode(tokens, skip_special_tokens)
-        anchor = self.tokenizer.encode("a", add_special_tokens=False)
-        start = len(self.tokenizer.decode(anchor, skip_special_tokens=skip_special_tokens))
-        return self.tokenizer.decode(anchor + list(tokens), skip_special_tokens=skip_special_tokens)[start:]
+ANSWERED = "answered.jsonl"
+"""In a step's folder while it runs: what the model has answered so far."""
 
 
 class Engine:
-    """A model behind lm-eval's interface, with the checkpoint's own tokenizer and chat template."""
+    """A model behind lm-eval's interface, with the checkpoint's own tokenizer and chat template.
 
-    def __init__(self, lm: Model, tokenizer: PreTrainedTokenizerFast):
+    Args:
+        name: of the engine, as in conf/engine/.
+        weights: where the model is, for records.
+    """
+
+    def __init__(
+        self, lm: Asking, tokenizer: PreTrainedTokenizerFast, *, name: str = "hf", weights: str = ""
+    ) -> None:
         self.lm = lm
         self.tokenizer = tokenizer
+        self.name = name
+        self.weights = weights
         # A template may end turns with another token than the tokenizer's end token; models learn to write it.
         self.end = turn_end(tokenizer) if tokenizer.chat_template else tokenizer.eos_token
+
+    @contextmanager
+    def benchmark(self, out: Path, follow: Callable[[int], None]) -> Iterator[Answered]:
+        """Serve one benchmark of the harness in this block: its answers are kept in `out` until it is whole.
+
+        Args:
+            follow: told how many more requests are answered.
+        """
+        self.lm.begin(out / ANSWERED, follow)
+        assert self.lm.answered
+        try:
+            yield self.lm.answered
+        except BaseException:
+            self.lm.end(whole=False)
+            raise
+        self.lm.end(whole=True)
 
     def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The tokens of a chat up to where the assistant's answer begins, as training encodes them."""
@@ -75,6 +67,14 @@ class Engine:
         """The tokens of a text that is no chat, as the harness encodes it."""
         return self.lm.tok_encode(text)
 
+    def num_tokens(self, text: str) -> int:
+        """Of a text that the model wrote."""
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def num_cut(self, prompt: Sequence[int], max_new_tokens: int) -> int:
+        """How many tokens `generate` leaves out of a prompt, from its beginning, for want of room."""
+        return max(0, len(prompt) + max_new_tokens - self.lm.max_length)
+
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
@@ -84,54 +84,80 @@ class Engine:
         seed: int,
         top_p: float = 1.0,
         stop: tuple[str, ...] = (),
+        done: Callable[[int], None] = lambda more: None,
     ) -> list[str]:
         """Continue each prompt to its end token or a stop string, neither in the answer, or `max_new_tokens`.
 
         Args:
             temperature: 0 is greedy.
-            seed: of the sampling; a prompt given twice gets two draws.
+            seed: of the sampling; a prompt given twice gets two draws. What is drawn for a prompt depends on its
+                place among the prompts, and not on the others or on how many are computed at once.
+            done: told how many more are written.
 
         Raises:
             UserError: when the model has no room for a prompt beside that many new tokens.
         """
-        if max_new_tokens >= self.lm.max_length:
+        room = self.lm.max_length - max_new_tokens
+        if room <= 0:
             raise UserError(
                 f"max_new_tokens={max_new_tokens}: the model holds {self.lm.max_length}, prompt included"
             )
-        options: dict[str, Any] = {
-            "until": [*stop, self.end],
-            "max_gen_toks": max_new_tokens,
-            "do_sample": temperature > 0,
-        }
-        if temperature > 0:
-            options |= {"temperature": temperature, "top_p": top_p, "top_k": 0}  # 0: of all tokens
-        requests = [
-            Instance(request_type="generate_until", doc={}, arguments=(_spell(prompt), options), idx=index)
+        draws = [
+            Draw(list(prompt)[-room:], Random(f"{seed}/{index}").getrandbits(32))
             for index, prompt in enumerate(prompts)
         ]
-        torch.manual_seed(seed)
-        # Only for what we ask: the harness's own tasks keep its decoding, and so its scores.
-        self.lm.ours = True
-        try:
-            return self.lm.generate_until(requests)
-        finally:
-            self.lm.ours = False
+        how = Sampling(max_new_tokens, temperature, top_p, (*stop, self.end))
+        return self.lm.write(draws, how, done) if draws else []
 
 
-def _spell(ids: Sequence[int]) -> str:
-    return " ".join(map(str, ids))
+def open_engine(checkpoint: Checkpoint, spec: config.Engine, runtime: config.Runtime) -> Engine:
+    """Load a checkpoint for evaluation.
 
-
-def _read(spelled: str) -> list[int]:
-    return [int(word) for word in spelled.split()]
-
-
-def open_engine(checkpoint: Checkpoint, runtime: Runtime) -> Engine:
-    """Load a checkpoint for evaluation."""
+    Raises:
+        UserError: the engine is not installed, or cannot take this checkpoint.
+    """
     tokenizer = load_tokenizer(checkpoint.tokenizer)
-    model = load_model(checkpoint, dtype="auto").eval()
-    place(model, runtime)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # any token: padding is masked
-    batch = runtime.eval_batch_size
-    return Engine(Model(model, tokenizer=tokenizer, batch_size=batch, device=runtime.device), tokenizer)
+    lm: Asking
+    match spec:
+        case config.HF():
+            from im_bench.evaluation.engines import hf
+
+            model = load_model(checkpoint, dtype="auto").eval()
+            place(model, runtime)
+            at_once = None if spec.batch_size == "auto" else spec.batch_size
+            lm = hf.Model(model, tokenizer, at_once=at_once)
+        case config.Fast():
+            lm = _fast(checkpoint, spec)
+        case config.Server():
+            from im_bench.evaluation.engines import server
+
+            lm = server.Model(checkpoint, spec)
+    return Engine(lm, tokenizer, name=spec.kind, weights=checkpoint.weights)
+
+
+def _fast(checkpoint: Checkpoint, spec: config.Fast) -> Asking:
+    check_installed(spec)
+    if added_tokens(checkpoint):
+        raise UserError(
+            f"engine={spec.kind}: the chat template has control tokens that {checkpoint.weights} has no weights for; "
+            "use engine=hf, or model.chat_template=tulu, which has none"
+        )
+    if spec.kind == "vllm":
+        from im_bench.evaluation.engines import vllm
+
+        return vllm.Model(checkpoint, spec)
+    from im_bench.evaluation.engines import sglang
+
+    return sglang.Model(checkpoint, spec)
+
+
+def check_installed(spec: config.Engine) -> None:
+    """Refuse an engine whose package is not here, which is found without loading it.
+
+    Raises:
+        UserError: naming the extra that brings it.
+    """
+    if isinstance(spec, config.Fast) and find_spec(spec.kind) is None:
+        raise UserError(f"engine={spec.kind}: it is not installed; pip install 'im-bench[{spec.kind}]'")

@@ -5,28 +5,39 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import datasets
 import lm_eval
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import sacrebleu
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import hash_args
 from lm_eval.defaults import DEFAULT_OTHER_SEED
+from lm_eval.loggers.utils import add_tokenizer_info
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
-from lm_eval.utils import handle_non_serializable
+from lm_eval.utils import handle_non_serializable, hash_string, sanitize_model_name
 
+from im_bench import config
 from im_bench.config import UserError
 from im_bench.evaluation import squad
 from im_bench.evaluation.benchmarks import Entry
+from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.engine import Engine
+from im_bench.evaluation.engines.asking import Size
 from im_bench.scores import Score, write_scores
 
 TASKS = Path(lm_eval.__file__).parent / "tasks"
+ITEMS = "items.parquet"
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 datasets.disable_progress_bars()
@@ -39,10 +50,11 @@ def evaluate(
     *,
     name: str,
     entry: Entry,
-    shots: int | None,
+    spec: config.Harness,
     limit: int | None,
     hub: str | None,
     rows: str | None = None,
+    follow: Follow = nobody,
 ) -> None:
     """Score one benchmark: `results.json` as lm-eval writes it, `items.parquet` and the scores.
 
@@ -50,37 +62,44 @@ def evaluate(
         hub: a folder in hub layout that stands for the hub; null is the hub.
         rows: where `datasets` keeps what it reads of that folder; it does not notice when a file changes, so
             each content needs a place of its own.
+        follow: told how many requests are answered, and of how many.
+
+    Raises:
+        UserError: the data cannot be had or do not fit the task, or a request does not fit the model.
     """
-    tasks = load_tasks(entry.folder or name, entry.tasks, shots, hub, rows)
-    for task in tasks["tasks"].values():
-        # Anew for every checkpoint: the tasks draw their examples from a generator that would go on, and a score
-        # would depend on what was scored before.
-        task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
-    # No bootstrap of the harness's: 100,000 draws in plain Python; standard errors are ours.
-    results = lm_eval.evaluate(engine.lm, tasks, limit=limit, bootstrap_iters=0, log_samples=True)
+    loaded = load_tasks(name, entry, spec.shots, hub, rows)
+    tasks = loaded["tasks"].values()
+    built = [_requests(name, task, limit, engine if spec.prompt == "chat" else None) for task in tasks]
+    for task, requests in zip(tasks, built, strict=True):
+        _hand_out(task, requests)
+    tally = Tally(sum(map(len, built)), follow)
+    with engine.benchmark(out, tally.more) as answered:
+        # No bootstrap of the harness's: 100,000 draws in plain Python; standard errors are ours.
+        results = lm_eval.evaluate(engine.lm, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = results.pop("samples")
-    (out / "results.json").write_text(json.dumps(results, indent=1, default=handle_non_serializable) + "\n")
-    items = list(_items(samples, entry))
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / "items.parquet")
-    leaves = [_leaf(name, entry, task, results["results"][task], samples[task]) for task in samples]
-    write_scores(out, [group_score(name, entry, leaves), *(leaves if len(leaves) > 1 else [])])
+    items = [item for task in tasks for item in _items(task, samples[task.task_name], entry, answered.sizes)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS, compression="zstd")
+    leaves = [_leaf(name, entry, task, results["results"][task], items) for task in samples]
+    headline = group_score(name, entry, leaves)
+    _write_results(out, results, engine, limit=limit, scores=[headline, *leaves])
+    write_scores(out, [headline, *(leaves if len(leaves) > 1 else [])])
 
 
 @cache
 def load_tasks(
-    folder: str, tasks: tuple[str, ...], shots: int | None, hub: str | None, rows: str | None = None
-) -> Any:
-    """lm-eval's task objects with their data; built once a process, whatever the number of checkpoints."""
-    # Only the folder of these tasks: the harness's index of all its folders takes 8 s.
-    manager = TaskManager(include_path=TASKS / folder, include_defaults=False)
-    if hub is not None:
-        manager._factory = _Redirected(Path(hub).resolve(), rows)
+    name: str, entry: Entry, shots: int | None, hub: str | None, rows: str | None = None
+) -> dict[str, Any]:
+    """lm-eval's task objects with their data; loaded once a process, whatever the number of checkpoints.
+
+    Raises:
+        UserError: the data cannot be had, or have fewer examples than shots are asked for.
+    """
     try:
-        loaded = manager.load(list(tasks))
+        loaded: dict[str, Any] = _manager(name, entry, hub, rows).load(list(entry.tasks))
     except (FileNotFoundError, ConnectionError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"benchmark data of {', '.join(tasks)}: {first.rstrip('.')}; where the hub is out of reach, "
+            f"benchmark data of {', '.join(entry.tasks)}: {first.rstrip('.')}; where the hub is out of reach, "
             "paths.hub=FOLDER can serve it"
         ) from error
     for task in loaded["tasks"].values():
@@ -90,8 +109,16 @@ def load_tasks(
             task.set_config(key="num_fewshot", value=shots)
         elif own is None:
             task.set_config(key="num_fewshot", value=0)
-        _check_shots(folder, task)
+        _check_shots(name, task)
     return loaded
+
+
+def _manager(name: str, entry: Entry, hub: str | None, rows: str | None) -> TaskManager:
+    # Only the folder of these tasks: the harness's index of all its folders takes 8 s.
+    manager = TaskManager(include_path=TASKS / (entry.folder or name), include_defaults=False)
+    if hub is not None:
+        manager._factory = _Redirected(Path(hub).resolve(), rows)
+    return manager
 
 
 def _check_shots(benchmark: str, task: Any) -> None:
@@ -119,40 +146,106 @@ class _Redirected(TaskFactory):
         return config
 
 
-def _items(samples: dict[str, list[dict[str, Any]]], entry: Entry) -> Iterator[dict[str, Any]]:
+_built: dict[tuple[Any, int | None, str | None], list[Instance]] = {}
+"""Requests by task, limit and chat template: a second checkpoint is asked the same."""
+
+
+def _requests(name: str, task: Any, limit: int | None, chat: Engine | None) -> list[Instance]:
+    """The requests of a task as the harness builds them, once a process; with `chat`, in its chat template."""
+    template = None if chat is None else chat.tokenizer.chat_template
+    key = (task, limit, template)
+    if key in _built:
+        return _built[key]
+    # A generator of its own for every task: else its examples would depend on what was scored before.
+    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+    try:
+        type(task).build_all_requests(
+            task,
+            limit=limit,
+            apply_chat_template=chat is not None,
+            fewshot_as_multiturn=chat is not None,
+            chat_template=chat and chat.lm.apply_chat_template,
+        )
+        task.doc_to_target(task.instances[0].doc)
+    except (
+        Exception
+    ) as error:  # a task's templates are programs, and fail as such on rows they were not made for
+        columns = ", ".join(task.eval_docs.column_names)
+        raise UserError(
+            f"benchmark.{name}: the rows of {task.config.dataset_path} do not fit the task {task.task_name} "
+            f"({type(error).__name__}: {error}); their columns are {columns}"
+        ) from error
+    _built[key] = task.instances
+    return _built[key]
+
+
+def _hand_out(task: Any, requests: Sequence[Instance]) -> None:
+    """Have the harness take these requests, unanswered, where it would build them."""
+
+    def build_all_requests(**_: Any) -> None:
+        task._instances = [replace(request, resps=[], filtered_resps={}) for request in requests]
+
+    task.build_all_requests = build_all_requests
+
+
+def _items(
+    task: Any, samples: Sequence[dict[str, Any]], entry: Entry, sizes: Mapping[str, Size]
+) -> Iterator[dict[str, Any]]:
     """One row per item: what it was, what the model said, and its outcome, for paired tests."""
     metric, filter_ = entry.metric.split(",")
-    for task, rows in samples.items():
-        for row in rows:
-            if row["filter"] == filter_:
-                outcome = row[metric]
-                yield {
-                    "task": task,
-                    "item": row["doc_hash"],
-                    "prompt": row["prompt_hash"],
-                    "prediction": json.dumps(row["filtered_resps"], default=handle_non_serializable),
-                    "target": str(row["target"]),
-                    "outcome": float(outcome) if metric != "ter" else _edits(outcome)[0],
-                    "size": 1.0 if metric != "ter" else _edits(outcome)[1],
-                }
+    for row in samples:
+        if row["filter"] == filter_:
+            outcome, size = (float(row[metric]), 1.0) if metric != "ter" else _edits(row[metric])
+            asked = [sizes[hash_args(_kind(arguments), arguments)] for arguments in row["arguments"]]
+            yield {
+                "task": task.task_name,
+                "item": row["doc_hash"],
+                "prompt": row["prompt_hash"],
+                "row": json.dumps(row["doc"], default=handle_non_serializable, ensure_ascii=False),
+                "responses": json.dumps(row["filtered_resps"], ensure_ascii=False),
+                "prediction": _prediction(task, row, metric),
+                "target": str(row["target"]),
+                "outcome": outcome,
+                "size": size,
+                "prompt_tokens": max(each.prompt for each in asked),
+                "answer_tokens": max(each.answer for each in asked),
+                "cut_tokens": max(each.cut for each in asked),
+            }
+
+
+def _kind(arguments: Sequence[Any]) -> str:
+    return "generate_until" if isinstance(arguments[1], dict) else "loglikelihood"
+
+
+def _prediction(task: Any, row: dict[str, Any], metric: str) -> str:
+    """The text written, the number of the choice that the metric counts, or whether the target is the likeliest."""
+    said = row["filtered_resps"]
+    if isinstance(said[0], str):
+        return said[0]
+    if len(said) == 1:
+        return str(said[0][1])
+    lengths = [len(choice) for choice in task.doc_to_choice(row["doc"])] if metric == "acc_norm" else None
+    values = [value / lengths[place] if lengths else value for place, (value, _) in enumerate(said)]
+    return str(int(np.argmax(values)))
 
 
 def _leaf(
-    name: str, entry: Entry, task: str, results: dict[str, Any], samples: list[dict[str, Any]]
+    name: str, entry: Entry, task: str, results: dict[str, Any], items: Sequence[dict[str, Any]]
 ) -> Score:
-    metric, filter_ = entry.metric.split(",")
-    outcomes = [row[metric] for row in samples if row["filter"] == filter_]
-    stderr = ratio_stderr([_edits(pair) for pair in outcomes]) if metric == "ter" else mean_stderr(outcomes)
+    mine = [item for item in items if item["task"] == task]
+    outcomes = [item["outcome"] for item in mine]
+    by_size = entry.metric.startswith("ter")
     return Score(
         benchmark=name,
         category=entry.category,
         task=task,
         metric=entry.metric,
         value=float(results[entry.metric]),
-        stderr=stderr,
-        count=len(outcomes),
-        total=len(outcomes),
+        stderr=ratio_stderr(outcomes, [item["size"] for item in mine]) if by_size else mean_stderr(outcomes),
+        count=len(mine),
+        total=len(mine),
         direction=entry.direction,
+        truncated=sum(item["cut_tokens"] > 0 for item in mine),
     )
 
 
@@ -179,25 +272,24 @@ def group_score(name: str, entry: Entry, leaves: Sequence[Score]) -> Score:
         count=total,
         total=total,
         direction=entry.direction,
+        truncated=sum(leaf.truncated for leaf in leaves),
     )
 
 
 def mean_stderr(values: Sequence[float]) -> float | None:
     """Standard error of a mean, s / sqrt(n) with ddof 1 as in lm-eval; None for a single value."""
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return None
-    mean = sum(values) / n
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
-def ratio_stderr(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Standard error in percent of sum(edits) / sum(length), linearised, with items as the sample."""
-    n, length = len(pairs), sum(size for _, size in pairs)
-    if n < 2 or length == 0:
+def ratio_stderr(edits: Sequence[float], lengths: Sequence[float]) -> float | None:
+    """Standard error in percent of sum(edits) / sum(lengths), linearised, with items as the sample."""
+    n, total = len(edits), sum(lengths)
+    if n < 2 or total == 0:
         return None
-    ratio = sum(edits for edits, _ in pairs) / length
-    return 100 * math.sqrt(sum((edits - ratio * size) ** 2 for edits, size in pairs) * n / (n - 1)) / length
+    residuals = np.asarray(edits) - sum(edits) / total * np.asarray(lengths)
+    return float(100 * math.sqrt(np.square(residuals).sum() * n / (n - 1)) / total)
 
 
 def _edits(pair: Any) -> tuple[float, float]:
@@ -205,3 +297,35 @@ def _edits(pair: Any) -> tuple[float, float]:
     reference, prediction = pair
     score = sacrebleu.sentence_ter(prediction, [reference])
     return score.num_edits, score.ref_length
+
+
+def _write_results(
+    out: Path, results: dict[str, Any], engine: Engine, *, limit: int | None, scores: Sequence[Score]
+) -> None:
+    """The harness's own file, with what its command line adds, and our standard errors where it has none."""
+    for score in scores:
+        metric, filter_ = score.metric.split(",")
+        for table in (results["results"], results.get("groups", {})):
+            if score.task in table and score.stderr is not None:
+                table[score.task][f"{metric}_stderr,{filter_}"] = score.stderr
+    template = engine.tokenizer.chat_template
+    results |= {
+        "config": {
+            "model": engine.name,
+            "model_args": {"pretrained": engine.weights},
+            "limit": limit,
+            "bootstrap_iters": 0,
+            "fewshot_seed": DEFAULT_OTHER_SEED,
+        },
+        "model_source": engine.name,
+        "model_name": engine.weights,
+        "model_name_sanitized": sanitize_model_name(engine.weights),
+        "chat_template": template,
+        "chat_template_sha": None if template is None else hash_string(template),
+        "date": time.time(),
+        "lm_eval_version": version("lm_eval"),
+        "transformers_version": version("transformers"),
+    }
+    add_tokenizer_info(results, engine.lm)
+    text = json.dumps(results, indent=1, default=handle_non_serializable, ensure_ascii=False)
+    (out / "results.json").write_text(text + "\n", encoding="utf-8")

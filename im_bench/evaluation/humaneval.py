@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import comb, sqrt
 from pathlib import Path
@@ -24,6 +24,7 @@ from im_bench import config
 from im_bench.config import UserError
 from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.benchmarks import BENCHMARKS
+from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.sandbox import Outcome, Program, run_programs
 from im_bench.scores import Score, write_scores
 
@@ -61,6 +62,13 @@ class Problem(NamedTuple):
         return Program(
             self.prompt + completion, self.test, self.entry_point, setup=_without_body(self.prompt)
         )
+
+
+class Size(NamedTuple):
+    """Tokens of a prompt, and how many of them, from its beginning, the model had no room for."""
+
+    prompt: int
+    cut: int
 
 
 @dataclass(frozen=True)
@@ -117,13 +125,20 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
 
 
 def evaluate(
-    out: Path, engine: Engine, problems: Sequence[Problem], *, spec: config.HumanEval, seed: int
+    out: Path,
+    engine: Engine,
+    problems: Sequence[Problem],
+    *,
+    spec: config.HumanEval,
+    seed: int,
+    follow: Follow = nobody,
 ) -> None:
     """Score HumanEval into `out`: `samples.jsonl`, `items.parquet` and one score per temperature.
 
     Samples that an interrupted run left are kept; the same seed gives the same samples, interrupted or not.
     """
-    completions = _sample(out, engine, problems, spec, seed)
+    prompts = {problem.task_id: engine.text_prompt(problem.prompt) for problem in problems}
+    completions = _sample(out, engine, problems, prompts, spec, seed, follow)
     by_id = {problem.task_id: problem for problem in problems}
     programs = [by_id[draw.task_id].program(completion) for draw, completion in completions.items()]
     outcomes = dict(
@@ -132,23 +147,40 @@ def evaluate(
     write_rows(
         out / SAMPLES, (_row(draw, completions[draw]) | outcomes[draw]._asdict() for draw in completions)
     )
-    items = _items(problems, outcomes, spec)
+    sizes = {
+        problem.task_id: Size(
+            len(prompts[problem.task_id]), engine.num_cut(prompts[problem.task_id], spec.max_new_tokens)
+        )
+        for problem in problems
+    }
+    written: Counter[tuple[str, float]] = Counter()
+    for draw, completion in completions.items():
+        written[draw.task_id, draw.temperature] += engine.num_tokens(completion)
+    items = _items(problems, outcomes, spec, sizes, written)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS)
     write_scores(out, _scores(items, spec))
 
 
 def _sample(
-    out: Path, engine: Engine, problems: Sequence[Problem], spec: config.HumanEval, seed: int
+    out: Path,
+    engine: Engine,
+    problems: Sequence[Problem],
+    prompts: Mapping[str, Sequence[int]],
+    spec: config.HumanEval,
+    seed: int,
+    follow: Follow,
 ) -> dict[Draw, str]:
     """All completions by temperature, problem and index, those in `out` first; saved after each chunk."""
     done = _saved(out)
+    total = sum(len(list(_draws(problems, temperature, spec))) for temperature in spec.temperatures)
+    tally = Tally(total, follow)
+    tally.more(len(done))
     for temperature in spec.temperatures:
         for start in range(0, len(problems), PROBLEMS_PER_CHUNK):
             chunk = problems[start : start + PROBLEMS_PER_CHUNK]
             draws = list(_draws(chunk, temperature, spec))
             if all(draw in done for draw in draws):
                 continue
-            prompts = {problem.task_id: engine.text_prompt(problem.prompt) for problem in chunk}
             texts = engine.generate(
                 [prompts[draw.task_id] for draw in draws],
                 max_new_tokens=spec.max_new_tokens,
@@ -156,6 +188,7 @@ def _sample(
                 seed=Random(f"{seed}/humaneval/{temperature}/{start}").getrandbits(32),
                 top_p=spec.top_p,
                 stop=STOP,
+                done=tally.more,
             )
             done |= zip(draws, map(until_stop, texts), strict=True)
             write_rows(out / SAMPLES, (_row(draw, completion) for draw, completion in done.items()))
@@ -187,7 +220,11 @@ def _row(draw: Draw, completion: str) -> dict[str, object]:
 
 
 def _items(
-    problems: Sequence[Problem], outcomes: dict[Draw, Outcome], spec: config.HumanEval
+    problems: Sequence[Problem],
+    outcomes: dict[Draw, Outcome],
+    spec: config.HumanEval,
+    sizes: Mapping[str, Size],
+    written: Mapping[tuple[str, float], int],
 ) -> list[dict[str, Any]]:
     """One row per temperature and problem; `outcome` is its pass@1."""
     drawn = Counter((draw.task_id, draw.temperature) for draw in outcomes)
@@ -202,6 +239,9 @@ def _items(
             "num_passed": passed[key],
             "outcome": pass_at_k(drawn[key], passed[key], 1),
             "size": 1.0,
+            "prompt_tokens": sizes[problem.task_id].prompt,
+            "answer_tokens": written[key],
+            "cut_tokens": sizes[problem.task_id].cut,
         }
         for temperature in spec.temperatures
         for problem in problems
@@ -217,7 +257,8 @@ def metric(temperature: float) -> str:
 def _scores(items: Sequence[dict[str, Any]], spec: config.HumanEval) -> Iterator[Score]:
     entry = BENCHMARKS["humaneval"]
     for place, temperature in enumerate(spec.temperatures):
-        values = [item["outcome"] for item in items if item["metric"] == metric(temperature)]
+        mine = [item for item in items if item["metric"] == metric(temperature)]
+        values = [item["outcome"] for item in mine]
         yield Score(
             benchmark="humaneval",
             category=entry.category,
@@ -229,6 +270,7 @@ def _scores(items: Sequence[dict[str, Any]], spec: config.HumanEval) -> Iterator
             total=len(values),
             direction=entry.direction,
             reading_note="in the published reading only" if place else None,
+            truncated=sum(item["cut_tokens"] > 0 for item in mine),
         )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from im_bench.config import UserError
 from im_bench.data.rows import read_rows, write_rows
+from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.judging.judge import Judge, Rating, Reply, Request
 from im_bench.scores import Score, write_scores
 
@@ -53,6 +54,7 @@ def answer(
     limit: int | None,
     seed: int,
     model_id: str,
+    follow: Follow = nobody,
 ) -> None:
     """Answer the questions, at most the first `limit` of each category, into `out`.
 
@@ -60,9 +62,11 @@ def answer(
     """
     asked = _first_of_each(read_questions(questions), limit)
     turns: dict[int, list[str]] = {}
+    tally = Tally(2 * len(asked), follow)
     for temperature in sorted({_temperature(question) for question in asked}):
         group = [question for question in asked if _temperature(question) == temperature]
-        answers = _two_turns(engine, group, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        how = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "done": tally.more}
+        answers = _two_turns(engine, group, **how)
         turns |= {question.id: each for question, each in zip(group, answers, strict=True)}
     rows = [
         {
@@ -238,15 +242,14 @@ def _temperature(question: Question) -> float:
     return TEMPERATURES.get(question.category, 0.7)
 
 
-def _two_turns(
-    engine: Engine, questions: Sequence[Question], *, max_new_tokens: int, temperature: float, seed: int
-) -> list[list[str]]:
+def _two_turns(engine: Engine, questions: Sequence[Question], **how: Any) -> list[list[str]]:
+    """The two answers to each question; `how` is what `Engine.generate` takes."""
     conversations: list[list[dict[str, str]]] = [[] for _ in questions]
     for turn in (0, 1):
         for conversation, question in zip(conversations, questions, strict=True):
             conversation.append({"role": "user", "content": question.turns[turn]})
         prompts = [engine.chat_prompt(conversation) for conversation in conversations]
-        texts = engine.generate(prompts, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        texts = engine.generate(prompts, **how)
         for conversation, text in zip(conversations, texts, strict=True):
             conversation.append({"role": "assistant", "content": text.strip()})
     return [[message["content"] for message in conversation[1::2]] for conversation in conversations]

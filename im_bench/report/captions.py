@@ -27,6 +27,7 @@ def caption(
         *_notes(used),
         *_items(used),
         *_partial(used),
+        *_truncated(used),
         *_gaps(shown),
     )
 
@@ -110,6 +111,18 @@ def _partial(used: Iterable[Row]) -> list[str]:
         f"{benchmark_column(name).heading} {row.count} of {row.total}" for name, row in sorted(worst.items())
     ]
     start = f"{PARTIAL_MARK} some items have no outcome and no part in the score; at the fewest"
+    return [f"{start} {', '.join(facts)}."] if facts else []
+
+
+def _truncated(used: Iterable[Row]) -> list[str]:
+    worst: dict[str, Row] = {}
+    for row in used:
+        if row.truncated > (worst[row.benchmark].truncated if row.benchmark in worst else 0):
+            worst[row.benchmark] = row
+    facts = [
+        f"{benchmark_column(name).heading} {row.truncated} of {row.total}" for name, row in sorted(worst.items())
+    ]
+    start = "Prompts longer than the model's context lost their beginning; at the most in"
     return [f"{start} {', '.join(facts)}."] if facts else []
 
 

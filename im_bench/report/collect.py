@@ -55,6 +55,8 @@ class Row:
     """Conversations that were chosen to train on."""
     ratio: float | None
     """Instruction over output length of what was chosen, ratio of the means, in words as the paper counts them."""
+    truncated: int = 0
+    """Items whose prompt was longer than the model's context."""
 
     @property
     def place(self) -> tuple[str, ...]:

@@ -4,11 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
-from settings import RUNTIME, TRAIN
+from settings import ENGINE, RUNTIME, TRAIN
 from transformers import GenerationConfig
 
 from im_bench.checkpoint import Checkpoint, load_model, save
-from im_bench.config import UserError
+from im_bench.config import HF, UserError
 from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
 from im_bench.data.templates import render, with_template
@@ -55,7 +55,7 @@ def parrot(make_model, tokenizer, tmp_path_factory):
 
 @pytest.fixture
 def engine(parrot):
-    return open_engine(parrot, RUNTIME)
+    return open_engine(parrot, ENGINE, RUNTIME)
 
 
 def ask(engine, questions, **options):
@@ -82,7 +82,7 @@ def test_answers_come_in_the_order_of_their_prompts_and_end_before_the_end_token
 
 @pytest.mark.parametrize("batch", [1, 2, 32])
 def test_greedy_answers_do_not_depend_on_the_batch(parrot, batch):
-    engine = open_engine(parrot, RUNTIME.model_copy(update={"eval_batch_size": batch}))
+    engine = open_engine(parrot, HF(kind="hf", batch_size=batch), RUNTIME)
     assert ask(engine, SAYINGS) == list(SAYINGS.values())
 
 
@@ -140,7 +140,7 @@ def test_an_answer_keeps_its_first_space_whatever_the_decoder_drops(shared, tmp_
         vocab_size=len(llama2), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
     save(tmp_path, LlamaForCausalLM(small), llama2)
-    engine = open_engine(Checkpoint(str(tmp_path), None, tmp_path), RUNTIME)
+    engine = open_engine(Checkpoint(str(tmp_path), None, tmp_path), ENGINE, RUNTIME)
     prompts = [f"The {word}" for word in ("sea", "wind", "horse", "apple", "cherry", "plum", "fig", "pear")]
     asked = [engine.text_prompt(prompt) for prompt in prompts]
     said = engine.generate(asked, max_new_tokens=1, temperature=0, seed=0)
@@ -160,7 +160,7 @@ def test_a_pad_token_that_the_tokenizer_lacks_is_replaced(parrot, tokenizer, tmp
 
     tokenizer.save_pretrained(tmp_path / "one")
     AutoTokenizer.from_pretrained(tmp_path / "one", pad_token=None).save_pretrained(tmp_path / "other")
-    engine = open_engine(Checkpoint(parrot.weights, None, tmp_path / "other"), RUNTIME)
+    engine = open_engine(Checkpoint(parrot.weights, None, tmp_path / "other"), ENGINE, RUNTIME)
     assert engine.tokenizer.pad_token == "</s>"
     assert ask(engine, SAYINGS) == list(SAYINGS.values())
 
@@ -178,7 +178,7 @@ def test_a_template_with_control_tokens_of_its_own_is_learned_and_ends_answers(
     assert model.get_input_embeddings().num_embeddings == len(tokenizer) + 2
     learn(model, named, tmp_path / "tuned")
     save(tmp_path / "tuned", model, named)
-    engine = open_engine(Checkpoint(str(tmp_path / "tuned"), None, tmp_path / "tuned"), RUNTIME)
+    engine = open_engine(Checkpoint(str(tmp_path / "tuned"), None, tmp_path / "tuned"), ENGINE, RUNTIME)
     assert ask(engine, SAYINGS) == list(SAYINGS.values())
     ends = GenerationConfig.from_pretrained(tmp_path / "tuned").eos_token_id
     assert ends == [tokenizer.eos_token_id, named.convert_tokens_to_ids("<|im_end|>")]

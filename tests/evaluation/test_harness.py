@@ -12,10 +12,10 @@ import pytest
 import sacrebleu
 import yaml
 from lm_eval.tasks import TaskManager
-from settings import RUNTIME
+from settings import ENGINE, RUNTIME
 
 from im_bench.checkpoint import Checkpoint, save
-from im_bench.config import UserError
+from im_bench.config import Harness, UserError
 from im_bench.evaluation import harness
 from im_bench.evaluation.benchmarks import BENCHMARKS, Entry
 from im_bench.evaluation.engine import open_engine
@@ -91,7 +91,7 @@ def hub(tmp_path_factory):
 def engine(make_model, tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     save(folder, make_model(positions=2048), tokenizer)
-    return open_engine(Checkpoint(str(folder), None, folder), RUNTIME)
+    return open_engine(Checkpoint(str(folder), None, folder), ENGINE, RUNTIME)
 
 
 @pytest.fixture
@@ -116,7 +116,8 @@ def official(engine, monkeypatch):
 
 def scored(engine, out, name, hub, shots=None, limit=None, entry=None):
     entry = entry or BENCHMARKS[name]
-    harness.evaluate(out, engine, name=name, entry=entry, shots=shots, limit=limit, hub=hub)
+    spec = Harness(runner="harness", shots=shots)
+    harness.evaluate(out, engine, name=name, entry=entry, spec=spec, limit=limit, hub=hub)
     return {score.task: score for score in read_scores(out)}
 
 
@@ -200,13 +201,15 @@ def test_translation_is_scored_by_the_edit_rate_of_the_corpus(engine, official, 
 
 
 def test_tasks_are_built_once_whatever_the_checkpoint(hub):
-    assert harness.load_tasks("piqa", ("piqa",), 0, hub) is harness.load_tasks("piqa", ("piqa",), 0, hub)
+    assert harness.load_tasks("piqa", BENCHMARKS["piqa"], 0, hub) is harness.load_tasks(
+        "piqa", BENCHMARKS["piqa"], 0, hub
+    )
 
 
 @pytest.mark.parametrize("of_hub", [False, True], ids=["folder", "hub"])
 def test_data_that_is_not_there_is_named_with_the_remedy(hub, of_hub):
     with pytest.raises(UserError, match="benchmark data of openbookqa: .*paths.hub=FOLDER can serve it"):
-        harness.load_tasks("openbookqa", ("openbookqa",), None, None if of_hub else hub)
+        harness.load_tasks("openbookqa", BENCHMARKS["openbookqa"], None, None if of_hub else hub)
 
 
 # --- by hand ---
@@ -251,19 +254,17 @@ def test_the_error_of_a_mean_is_that_of_the_harness():
 
 def test_a_single_item_has_no_error():
     assert harness.mean_stderr([1.0]) is None
-    assert harness.ratio_stderr([(1.0, 4.0)]) is None
+    assert harness.ratio_stderr([1.0], [4.0]) is None
 
 
 def test_the_error_of_a_ratio_is_that_of_a_mean_where_all_lengths_are_one():
     values = [0.0, 1.0, 1.0, 0.0, 1.0]
-    assert harness.ratio_stderr([(value, 1.0) for value in values]) == pytest.approx(
-        100 * harness.mean_stderr(values)
-    )
+    assert harness.ratio_stderr(values, [1.0] * 5) == pytest.approx(100 * harness.mean_stderr(values))
 
 
 def test_the_error_of_a_ratio_by_hand():
     # 4 edits of 10 words; residuals 1 - 0.4 * 5 = -1 and 3 - 0.4 * 5 = 1.
-    assert harness.ratio_stderr([(1, 5), (3, 5)]) == pytest.approx(100 * math.sqrt(2 * 2 / 1) / 10)
+    assert harness.ratio_stderr([1, 3], [5, 5]) == pytest.approx(100 * math.sqrt(2 * 2 / 1) / 10)
 
 
 def test_edits_over_lengths_are_the_corpus_rate_of_sacrebleu():
@@ -326,4 +327,4 @@ def test_a_group_of_the_harness_has_its_score(engine, official, shared, tmp_path
 
 def test_more_shots_than_the_data_has_examples_are_refused_by_the_key(hub):
     with pytest.raises(UserError, match=r"benchmark\.piqa\.shots=500: the data of piqa has \d+ examples"):
-        harness.load_tasks("piqa", ("piqa",), 500, hub)
+        harness.load_tasks("piqa", BENCHMARKS["piqa"], 500, hub)

@@ -124,6 +124,15 @@ def test_fewer_outcomes_than_items_are_marked_and_the_worst_is_told():
     assert any(sentence.endswith("at the fewest MT-Bench 7 of 10.") for sentence in table.caption)
 
 
+def test_the_caption_tells_where_prompts_were_cut():
+    rows = [row("bbh", 0.1, truncated=3), row("bbh", 0.2, loss="im", truncated=4), row("mmlu", 0.2)]
+    assert (
+        "Prompts longer than the model's context lost their beginning; at the most in BBH 4 of 10."
+        in table_of(rows).caption
+    )
+    assert not any("lost their beginning" in sentence for sentence in table_of(rows[2:]).caption)
+
+
 def test_the_caption_tells_how_many_items_were_asked():
     table = table_of([row("mmlu", 0.2, count=50, total=50), row("bbh", 0.2)])
     assert "Items per cell: 60; per benchmark 10 (BBH) to 50 (MMLU)." in table.caption
