@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import rich
 from rich.console import Console
+from rich.markup import escape
 
 from im_bench.assets import offline_unless_reachable
 from im_bench.composing import (
@@ -34,6 +35,8 @@ from im_bench.terminal import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    from im_bench.preflight import Need
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -162,6 +165,51 @@ def advise(options: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(options: argparse.Namespace) -> int:
+    """What a sweep or cell needs before it runs, and whether it is here."""
+    runs = _named_runs(options)
+    with redirect_stdout(sys.stderr):
+        from im_bench import preflight
+
+        offline_unless_reachable()
+        found = preflight.explained(preflight.needs(runs))
+    return _show_needs(found, options)
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Get what a sweep or cell needs, so that it runs without network."""
+    runs = _named_runs(options)
+    with redirect_stdout(sys.stderr):
+        from im_bench import preflight
+
+        offline_unless_reachable()
+        preflight.fetch(preflight.needs(runs), log.info)
+        found = preflight.explained(preflight.needs(runs))
+    return _show_needs(found, options)
+
+
+def _named_runs(options: argparse.Namespace) -> list[Run]:
+    """The cells of a sweep, or the one of overrides alone."""
+    if options.name is None or "=" in options.name or options.name.startswith(("~", "+")):
+        said = [options.name] if options.name else []
+        return sweep_runs("config", CONF, [*said, *options.overrides])
+    return sweep_runs(*sweep_file(options.name), options.overrides)
+
+
+def _show_needs(found: Sequence[Need], options: argparse.Namespace) -> int:
+    missing = [need for need in found if need.problem]
+    if options.json:
+        print(json.dumps([need.as_json() for need in found]))
+    else:
+        console = _console()
+        for need in sorted(found, key=lambda need: (need.problem is not None, need.kind)):
+            mark = "[red]missing[/red]" if need.problem else "[green]ok[/green]     "
+            of = ", ".join(need.of) if len(need.of) < 5 else f"{len(need.of)} benchmarks"
+            console.print(f"{mark} {escape(f'{need.kind} {need.name} (for {of}): {need.problem or need.at}')}")
+        console.print(f"{len(found) - len(missing)} of {len(found)} at hand")
+    return 2 if missing else 0
+
+
 def _console() -> Console:
     """For text that is read line by line: wide and not wrapped where it is no terminal."""
     return (
@@ -235,6 +283,9 @@ def _parser() -> argparse.ArgumentParser:
     told.add_argument("--unit", choices=("words", "tokens"), default="words", help=unit)
     file = ("file", "FILE", "JSON lines, a JSON list, parquet or csv, also .gz or .zst")
     _command(commands, advise, "should you train on the instructions of this dataset?", file)
+    maybe = ("name", "NAME", "as of sweep; without it, the cell of the overrides", "?")
+    _command(commands, doctor, "what a sweep needs before it runs, and whether it is here", maybe)
+    _command(commands, fetch, "get what a sweep needs, so that it runs without network", maybe)
     return parser
 
 
@@ -242,16 +293,16 @@ def _command(
     commands: Commands,
     command: Callable[[argparse.Namespace], int],
     help: str,
-    first: tuple[str, str, str] | None = None,
+    first: tuple[str, ...] | None = None,
 ) -> argparse.ArgumentParser:
-    """What every command takes; `first` is a word of its own, its name in a message and what it is."""
+    """What every command takes; `first` is a word of its own, its name in a message, what it is, and how many."""
     parser = commands.add_parser(command.__name__, help=help)
     json_ = "print JSON for a script instead of what is for a person"
     parser.add_argument("--json", action="store_true", help=json_)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if first is not None:
-        name, metavar, meaning = first
-        parser.add_argument(name, metavar=metavar, help=meaning)
+        name, metavar, meaning, *count = first
+        parser.add_argument(name, metavar=metavar, help=meaning, nargs=count[0] if count else None)
     overrides = "Hydra overrides, e.g. loss=im seed=1"
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
     parser.set_defaults(command=command)

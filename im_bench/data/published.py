@@ -41,18 +41,45 @@ def dataset_file(dataset: Dataset, mirror: str | None, cache: Path, key: str = "
     if mirror is not None and not Path(mirror).is_dir():
         raise UserError(f"paths.datasets={mirror}: there is no such folder")
     if dataset.source == "hub":
-        path = _hub_rows(dataset, mirror, cache / "datasets", key)
+        path = _hub_rows(dataset, mirror, cache, key)
     else:
         assert dataset.address is not None
-        address, copy = dataset.address, Path(mirror or "") / Path(dataset.address).name
-        if not (mirror and copy.is_file()):
-            # Two addresses' files of one name lie apart.
-            place = cache / "datasets" / hashlib.sha256(address.encode()).hexdigest()[:8] / copy.name
-            check = partial(_check_dataset, dataset=dataset, what=address)
-            return fetch(address, place, dataset.sha256, remedy=LOCAL_COPY.format(key), check=check)
+        copy = _mirrored(dataset, mirror)
+        if copy is None:
+            place, remedy = _place(dataset, mirror, cache), LOCAL_COPY.format(key)
+            check = partial(_check_dataset, dataset=dataset, what=dataset.address)
+            return fetch(dataset.address, place, dataset.sha256, remedy=remedy, check=check)
         path = copy
     _check_dataset(path, dataset, str(path))
     return path
+
+
+def at_hand(dataset: Dataset, mirror: str | None, cache: Path) -> Path | None:
+    """Where `dataset_file` would find the dataset without fetching it, or None."""
+    if dataset.path is not None:
+        found: Path | None = Path(dataset.path)
+    else:
+        found = _mirrored(dataset, mirror) or _place(dataset, mirror, cache)
+    return found if found and found.exists() else None
+
+
+def _mirrored(dataset: Dataset, mirror: str | None) -> Path | None:
+    """The copy of a dataset in paths.datasets: a file, or a folder in hub layout."""
+    copy = Path(mirror or "") / (dataset.id or Path(dataset.address or "").name)
+    return copy if mirror and copy.exists() else None
+
+
+def _place(dataset: Dataset, mirror: str | None, cache: Path) -> Path:
+    """Where the fetched file is, or the rows of a hub dataset as JSON lines."""
+    if dataset.source != "hub":
+        # Two addresses' files of one name lie apart.
+        address = dataset.address or ""
+        return cache / "datasets" / hashlib.sha256(address.encode()).hexdigest()[:8] / Path(address).name
+    assert dataset.id is not None
+    copy = _mirrored(dataset, mirror)
+    version = folder_sha256(copy)[:16] if copy else dataset.revision or "main"
+    parts = [dataset.id, dataset.config, version, dataset.split]
+    return cache / "datasets" / f"{'-'.join(quote(part, safe='') for part in parts if part)}.jsonl"
 
 
 def _check_dataset(path: Path, dataset: Dataset, what: str) -> None:
@@ -72,19 +99,14 @@ def _git_blob(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _hub_rows(dataset: Dataset, mirror: str | None, folder: Path, key: str) -> Path:
+def _hub_rows(dataset: Dataset, mirror: str | None, cache: Path, key: str) -> Path:
     """The rows of a hub dataset as JSON lines, equal bytes for equal rows; written by rename."""
     assert dataset.id is not None
-    copy = Path(mirror or "") / dataset.id
-    if mirror and copy.is_dir():
-        place, revision, version = str(copy), None, folder_sha256(copy)[:16]
-    else:
-        place, revision, version = dataset.id, dataset.revision, dataset.revision or "main"
-    parts = [dataset.id, dataset.config, version, dataset.split]
-    to = folder / f"{'-'.join(quote(part, safe='') for part in parts if part)}.jsonl"
+    to, copy = _place(dataset, mirror, cache), _mirrored(dataset, mirror)
+    place, revision = (str(copy), None) if copy else (dataset.id, dataset.revision)
     if not to.exists():
-        rows = _load_rows(dataset, place, revision, folder / "arrow" / to.stem, key)
-        folder.mkdir(parents=True, exist_ok=True)
+        rows = _load_rows(dataset, place, revision, to.parent / "arrow" / to.stem, key)
+        to.parent.mkdir(parents=True, exist_ok=True)
         draft = to.with_name(f"{to.name}.{os.getpid()}.draft")
         with draft.open("w", encoding="utf-8") as file:
             for row in rows:

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import datasets
 import lm_eval
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import sacrebleu
-from lm_eval.api.instance import Instance
 from lm_eval.api.model import hash_args
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.loggers.utils import add_tokenizer_info
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._factory import TaskFactory
 from lm_eval.utils import handle_non_serializable, hash_string, sanitize_model_name
 
 from im_bench import config
-from im_bench.config import UserError
-from im_bench.evaluation import squad
 from im_bench.evaluation.benchmarks import Entry
 from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.engine import Engine
 from im_bench.evaluation.engines.asking import Size
+from im_bench.evaluation.tasks import hand_out, load_tasks, requests
 from im_bench.scores import Score, write_scores
 
-TASKS = Path(lm_eval.__file__).parent / "tasks"
 ITEMS = "items.parquet"
-
-logging.getLogger("lm_eval").setLevel(logging.ERROR)
-datasets.disable_progress_bars()
-squad.supply()
 
 
 def evaluate(
@@ -69,9 +56,9 @@ def evaluate(
     """
     loaded = load_tasks(name, entry, spec.shots, hub, rows)
     tasks = loaded["tasks"].values()
-    built = [_requests(name, task, limit, engine if spec.prompt == "chat" else None) for task in tasks]
-    for task, requests in zip(tasks, built, strict=True):
-        _hand_out(task, requests)
+    built = [requests(name, task, limit, engine if spec.prompt == "chat" else None) for task in tasks]
+    for task, asked in zip(tasks, built, strict=True):
+        hand_out(task, asked)
     tally = Tally(sum(map(len, built)), follow)
     with engine.benchmark(out, tally.more) as answered:
         # No bootstrap of the harness's: 100,000 draws in plain Python; standard errors are ours.
@@ -83,109 +70,6 @@ def evaluate(
     headline = group_score(name, entry, leaves)
     _write_results(out, results, engine, limit=limit, scores=[headline, *leaves])
     write_scores(out, [headline, *(leaves if len(leaves) > 1 else [])])
-
-
-@cache
-def load_tasks(
-    name: str, entry: Entry, shots: int | None, hub: str | None, rows: str | None = None
-) -> dict[str, Any]:
-    """lm-eval's task objects with their data; loaded once a process, whatever the number of checkpoints.
-
-    Raises:
-        UserError: the data cannot be had, or have fewer examples than shots are asked for.
-    """
-    try:
-        loaded: dict[str, Any] = _manager(name, entry, hub, rows).load(list(entry.tasks))
-    except (FileNotFoundError, ConnectionError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"benchmark data of {', '.join(entry.tasks)}: {first.rstrip('.')}; where the hub is out of reach, "
-            "paths.hub=FOLDER can serve it"
-        ) from error
-    for task in loaded["tasks"].values():
-        # The harness's own rule: a task that states 0 shots keeps them, as its examples are in its prompt.
-        own = task.get_config("num_fewshot")
-        if shots is not None and own != 0:
-            task.set_config(key="num_fewshot", value=shots)
-        elif own is None:
-            task.set_config(key="num_fewshot", value=0)
-        _check_shots(name, task)
-    return loaded
-
-
-def _manager(name: str, entry: Entry, hub: str | None, rows: str | None) -> TaskManager:
-    # Only the folder of these tasks: the harness's index of all its folders takes 8 s.
-    manager = TaskManager(include_path=TASKS / (entry.folder or name), include_defaults=False)
-    if hub is not None:
-        manager._factory = _Redirected(Path(hub).resolve(), rows)
-    return manager
-
-
-def _check_shots(benchmark: str, task: Any) -> None:
-    asked = task.get_config("num_fewshot")
-    there = len(list(task.fewshot_docs())) if asked else 0
-    if there < asked:
-        raise UserError(
-            f"benchmark.{benchmark}.shots={asked}: the data of {task.config.task} has {there} examples to show"
-        )
-
-
-class _Redirected(TaskFactory):
-    """Builds the official tasks with data from a folder in hub layout; nothing else of them is changed."""
-
-    def __init__(self, hub: Path, rows: str | None):
-        super().__init__()
-        self.hub = hub
-        self.rows = {"cache_dir": rows} if rows else {}
-
-    def _load_full_config(self, *arguments: Any) -> dict[str, Any]:
-        config = super()._load_full_config(*arguments)
-        if "dataset_path" in config:
-            config["dataset_path"] = str(self.hub / config["dataset_path"])
-            config["dataset_kwargs"] = (config.get("dataset_kwargs") or {}) | self.rows
-        return config
-
-
-_built: dict[tuple[Any, int | None, str | None], list[Instance]] = {}
-"""Requests by task, limit and chat template: a second checkpoint is asked the same."""
-
-
-def _requests(name: str, task: Any, limit: int | None, chat: Engine | None) -> list[Instance]:
-    """The requests of a task as the harness builds them, once a process; with `chat`, in its chat template."""
-    template = None if chat is None else chat.tokenizer.chat_template
-    key = (task, limit, template)
-    if key in _built:
-        return _built[key]
-    # A generator of its own for every task: else its examples would depend on what was scored before.
-    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
-    try:
-        type(task).build_all_requests(
-            task,
-            limit=limit,
-            apply_chat_template=chat is not None,
-            fewshot_as_multiturn=chat is not None,
-            chat_template=chat and chat.lm.apply_chat_template,
-        )
-        task.doc_to_target(task.instances[0].doc)
-    except (
-        Exception
-    ) as error:  # a task's templates are programs, and fail as such on rows they were not made for
-        columns = ", ".join(task.eval_docs.column_names)
-        raise UserError(
-            f"benchmark.{name}: the rows of {task.config.dataset_path} do not fit the task {task.task_name} "
-            f"({type(error).__name__}: {error}); their columns are {columns}"
-        ) from error
-    _built[key] = task.instances
-    return _built[key]
-
-
-def _hand_out(task: Any, requests: Sequence[Instance]) -> None:
-    """Have the harness take these requests, unanswered, where it would build them."""
-
-    def build_all_requests(**_: Any) -> None:
-        task._instances = [replace(request, resps=[], filtered_resps={}) for request in requests]
-
-    task.build_all_requests = build_all_requests
 
 
 def _items(

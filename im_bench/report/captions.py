@@ -120,7 +120,8 @@ def _truncated(used: Iterable[Row]) -> list[str]:
         if row.truncated > (worst[row.benchmark].truncated if row.benchmark in worst else 0):
             worst[row.benchmark] = row
     facts = [
-        f"{benchmark_column(name).heading} {row.truncated} of {row.total}" for name, row in sorted(worst.items())
+        f"{benchmark_column(name).heading} {row.truncated} of {row.total}"
+        for name, row in sorted(worst.items())
     ]
     start = "Prompts longer than the model's context lost their beginning; at the most in"
     return [f"{start} {', '.join(facts)}."] if facts else []

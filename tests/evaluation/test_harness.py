@@ -19,9 +19,10 @@ from im_bench.config import Harness, UserError
 from im_bench.evaluation import harness
 from im_bench.evaluation.benchmarks import BENCHMARKS, Entry
 from im_bench.evaluation.engine import open_engine
+from im_bench.evaluation.tasks import TASKS, load_tasks
 from im_bench.scores import Score, read_scores
 
-FOLDERS = [harness.TASKS / (entry.folder or name) for name, entry in BENCHMARKS.items() if entry.tasks]
+FOLDERS = [TASKS / (entry.folder or name) for name, entry in BENCHMARKS.items() if entry.tasks]
 FRUITS = ("apple", "cherry", "plum", "pear", "fig", "lime", "quince", "date", "grape", "melon")
 
 
@@ -201,15 +202,13 @@ def test_translation_is_scored_by_the_edit_rate_of_the_corpus(engine, official, 
 
 
 def test_tasks_are_built_once_whatever_the_checkpoint(hub):
-    assert harness.load_tasks("piqa", BENCHMARKS["piqa"], 0, hub) is harness.load_tasks(
-        "piqa", BENCHMARKS["piqa"], 0, hub
-    )
+    assert load_tasks("piqa", BENCHMARKS["piqa"], 0, hub) is load_tasks("piqa", BENCHMARKS["piqa"], 0, hub)
 
 
 @pytest.mark.parametrize("of_hub", [False, True], ids=["folder", "hub"])
 def test_data_that_is_not_there_is_named_with_the_remedy(hub, of_hub):
     with pytest.raises(UserError, match="benchmark data of openbookqa: .*paths.hub=FOLDER can serve it"):
-        harness.load_tasks("openbookqa", BENCHMARKS["openbookqa"], None, None if of_hub else hub)
+        load_tasks("openbookqa", BENCHMARKS["openbookqa"], None, None if of_hub else hub)
 
 
 # --- by hand ---
@@ -327,4 +326,4 @@ def test_a_group_of_the_harness_has_its_score(engine, official, shared, tmp_path
 
 def test_more_shots_than_the_data_has_examples_are_refused_by_the_key(hub):
     with pytest.raises(UserError, match=r"benchmark\.piqa\.shots=500: the data of piqa has \d+ examples"):
-        harness.load_tasks("piqa", BENCHMARKS["piqa"], 500, hub)
+        load_tasks("piqa", BENCHMARKS["piqa"], 500, hub)

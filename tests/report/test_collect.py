@@ -23,7 +23,19 @@ KEYS = [
         "task",
         "metric",
     ),
-    *("value", "stderr", "count", "total", "direction", "judge", "reading_note", "step", "examples", "ratio"),
+    *(
+        "value",
+        "stderr",
+        "count",
+        "total",
+        "direction",
+        "judge",
+        "reading_note",
+        "step",
+        "examples",
+        "ratio",
+        "truncated",
+    ),
 ]
 
 

@@ -1,0 +1,265 @@
+"""What cells need before any of them runs, whether it is at hand, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from im_bench import config as c
+from im_bench import hub, places
+from im_bench.assets import ASSETS, benchmark_data_sha256, check_model_folder, find_asset
+from im_bench.config import UserError
+from im_bench.data.published import at_hand, dataset_file
+from im_bench.evaluation.benchmarks import BENCHMARKS
+
+Kind = Literal["model", "dataset", "benchmark", "file", "package", "key", "server", "sandbox"]
+FILES = {"mt_bench": "mt_bench/", "alpaca_eval_1": "alpaca_eval/", "alpaca_eval_2": "alpaca_eval/"}
+PACKAGES = {
+    "harness": ("lm_eval", "datasets"),
+    "humaneval": ("datasets",),
+    "mt_bench": (),
+    "alpaca_eval": ("alpaca_eval",),
+}
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing, and where it is or why it is not."""
+
+    kind: Kind
+    name: str
+    of: tuple[str, ...]
+    """Benchmarks that need it, or `training`, `judge`, `engine`."""
+    at: str | None
+    problem: str | None = None
+    get: Callable[[], object] | None = None
+    """Fetches it, where it can be fetched."""
+    on_hub: tuple[str, str] | None = None
+    """Whether it is a model or a dataset of the hub, and its id."""
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "needed_by": self.of,
+            "at": self.at,
+            "problem": self.problem,
+        }
+
+
+def needs(runs: Iterable[c.Run]) -> list[Need]:
+    """Everything that these cells need, each thing once; what is missing is not fetched."""
+    found: dict[tuple[str, str], Need] = {}
+    for run in runs:
+        for need in _needs(run):
+            known = found.get((need.kind, need.name))
+            of = tuple(dict.fromkeys((*(known.of if known else ()), *need.of)))
+            found[need.kind, need.name] = replace(need, of=of)
+    return _with_hub_rows(list(found.values()))
+
+
+def explained(found: Iterable[Need]) -> list[Need]:
+    """With what the hub says of what is missing: gated, moved, not there."""
+    return [_explained(need) if need.problem and need.on_hub else need for need in found]
+
+
+def _explained(need: Need) -> Need:
+    assert need.on_hub
+    said = hub.standing(*need.on_hub)
+    return replace(need, problem=f"{need.problem}; {said}") if said else need
+
+
+def fetch(found: Sequence[Need], tell: Callable[[str], None]) -> None:
+    """Get what is missing and can be fetched, one after the other; what fails is told, and stops nothing."""
+    missing = [need for need in found if need.get]
+    for number, need in enumerate(missing, start=1):
+        tell(f"{number} of {len(missing)}: {need.kind} {need.name}")
+        assert need.get
+        try:
+            need.get()
+        except (UserError, OSError) as error:
+            tell(f"  {error}")
+
+
+def _needs(run: c.Run) -> Iterator[Need]:
+    yield _model(run.model)
+    if run.loss.trains:
+        yield from _datasets(run)
+    for name, spec in run.benchmark.items():
+        if name in BENCHMARKS:
+            yield from _benchmark(run, name, spec)
+    judged = tuple(name for name in run.benchmark if name in FILES)
+    if judged and isinstance(run.judge.api_key_env, str):
+        yield _key(run.judge.api_key_env, ("judge",), "judge.api_key_env")
+    yield from _engine(run.engine)
+    if run.tracker.kind == "wandb":
+        yield _package("wandb", ("tracker",))
+
+
+def _model(model: c.Model) -> Need:
+    name, of = model.id or model.path or "toy", ("model",)
+    match model.source:
+        case "toy":
+            return Need("model", name, of, "made when it is first asked for")
+        case "local":
+            return _tried("model", name, of, lambda: check_model_folder(Path(name), "model.path"), name)
+    folder = hub.cached_model(name, model.revision)
+    if folder:
+        return Need("model", name, of, str(folder))
+    get = partial(hub.fetch_model, name, model.revision)
+    return Need("model", name, of, None, "not in the local cache, or not whole", get, ("model", name))
+
+
+def _tried(
+    kind: Kind, name: str, of: tuple[str, ...], check: Callable[[], object], at: str, fetched: bool = False
+) -> Need:
+    """At hand if the check passes; what it says against it otherwise."""
+    try:
+        check()
+    except UserError as error:
+        return Need(kind, name, of, None, str(error))
+    return Need(kind, name, of, at)
+
+
+def _datasets(run: c.Run) -> Iterator[Need]:
+    parts = [(f"dataset.parts.{name}", part.dataset) for name, part in run.dataset.parts.items()]
+    for key, dataset in parts or [("dataset", run.dataset)]:
+        if dataset.source == "toy":
+            yield Need("dataset", dataset.name, ("training",), "made when it is first asked for")
+            continue
+        mirror, cache = run.paths.datasets, run.paths.cache
+        found, get = at_hand(dataset, mirror, cache), partial(dataset_file, dataset, mirror, cache, key)
+        if found:
+            yield _tried("dataset", dataset.name, ("training",), get, str(found))
+        elif dataset.path is not None:
+            yield Need(
+                "dataset", dataset.name, ("training",), None, f"{key}.path={dataset.path}: no such file"
+            )
+        else:
+            place = dataset.id or dataset.address
+            on_hub = ("dataset", dataset.id) if dataset.id else None
+            problem = f"not fetched yet ({place})"
+            yield Need("dataset", dataset.name, ("training",), None, problem, get, on_hub)
+
+
+def _benchmark(run: c.Run, name: str, spec: c.Benchmark) -> Iterator[Need]:
+    for package in PACKAGES[spec.runner]:
+        yield _package(package, (name,))
+    if name.startswith("wmt"):
+        yield _package("sacrebleu", (name,))  # the metric
+    if isinstance(spec, c.HumanEval):
+        yield _sandbox()
+    if name in FILES:
+        yield from _files(run, name)
+    elif run.paths.hub is not None:
+        folder = places.hub(run)
+        check = partial(benchmark_data_sha256, name, BENCHMARKS[name].datasets, folder)
+        yield _tried("benchmark", name, (name,), check, str(folder))
+    else:
+        for path, config in _rows(name):
+            yield Need("benchmark", f"{path} {config or ''}".strip(), (name,), None)
+
+
+def _rows(name: str) -> list[hub.Rows]:
+    entry = BENCHMARKS[name]
+    if not entry.tasks:
+        return [(entry.datasets[0], None)]
+    from im_bench.evaluation.tasks import sources
+
+    return [(rows.path, rows.config) for rows in sources(name, entry)]
+
+
+def _with_hub_rows(found: Sequence[Need]) -> list[Need]:
+    """The hub's benchmark data looked up together, configs of one dataset as one need."""
+    groups: dict[str, list[Need]] = defaultdict(list)
+    for need in found:
+        if need.kind == "benchmark" and need.at is None and need.problem is None:
+            groups[need.name.split()[0]].append(need)
+    wanted = [_as_rows(need) for group in groups.values() for need in group]
+    cached = hub.cached_rows(wanted) if wanted else set()
+    rest = [need for need in found if need.name.split()[0] not in groups]
+    return rest + [_hub_need(path, group, cached) for path, group in groups.items()]
+
+
+def _as_rows(need: Need) -> hub.Rows:
+    path, _, config = need.name.partition(" ")
+    return path, config or None
+
+
+def _hub_need(path: str, group: Sequence[Need], cached: set[hub.Rows]) -> Need:
+    missing = [_as_rows(need) for need in group if _as_rows(need) not in cached]
+    of = tuple(dict.fromkeys(name for need in group for name in need.of))
+    configs = f" ({len(group)} configs)" if len(group) > 1 else ""
+    name = f"{path}{configs}" if configs or _as_rows(group[0])[1] is None else group[0].name
+    if not missing:
+        return Need("benchmark", name, of, "the local cache of `datasets`")
+
+    def get() -> None:
+        for rows in missing:
+            hub.fetch_rows(*rows)
+
+    lacking = f"{len(missing)} of {len(group)} configs " if configs else ""
+    return Need("benchmark", name, of, None, f"{lacking}not in the local cache", get, ("dataset", path))
+
+
+def _files(run: c.Run, name: str) -> Iterator[Need]:
+    folder, cache = places.assets_folder(run), run.paths.cache
+    for asset in ASSETS:
+        if not asset.startswith(FILES[name]):
+            continue
+        look = partial(find_asset, asset, folder, cache)
+        place = cache / f"{asset}{Path(ASSETS[asset].address).suffix}"
+        if folder is not None or place.exists():
+            yield _tried("file", asset, (name,), look, str(folder or place))
+        else:
+            yield Need("file", asset, (name,), None, "not fetched yet", look)
+
+
+def _package(name: str, of: tuple[str, ...]) -> Need:
+    try:
+        return Need("package", name, of, version(name))
+    except PackageNotFoundError:
+        return Need("package", name, of, None, f"not installed; pip install {name}")
+
+
+def _key(name: str, of: tuple[str, ...], key: str) -> Need:
+    if os.environ.get(name):
+        return Need("key", name, of, "the environment")
+    return Need(
+        "key", name, of, None, f"the environment variable is not set; export {name}=KEY, or set {key}"
+    )
+
+
+def _sandbox() -> Need:
+    from im_bench.evaluation.sandbox import isolation
+
+    try:
+        return Need("sandbox", "for model-written programs", ("humaneval",), isolation().kind)
+    except UserError as error:
+        return Need("sandbox", "for model-written programs", ("humaneval",), None, str(error))
+
+
+def _engine(engine: c.Engine) -> Iterator[Need]:
+    if isinstance(engine, c.Fast):
+        yield replace(_package(engine.kind, ("engine",)), kind="package")
+    if isinstance(engine, c.Server):
+        if engine.api_key_env is not None:
+            yield _key(engine.api_key_env, ("engine",), "engine.api_key_env")
+        yield _tried("server", engine.base_url, ("engine",), partial(_ask, engine.base_url), "it answers")
+
+
+def _ask(base_url: str) -> None:
+    try:
+        urllib.request.urlopen(f"{base_url.rstrip('/')}/models", timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # whatever it thinks of the request, it is there
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        raise UserError(f"engine.base_url={base_url}: no answer ({error}); is it up?") from None
