@@ -205,8 +205,12 @@ def _show_needs(found: Sequence[Need], options: argparse.Namespace) -> int:
         for need in sorted(found, key=lambda need: (need.problem is not None, need.kind)):
             mark = "[red]missing[/red]" if need.problem else "[green]ok[/green]     "
             of = ", ".join(need.of) if len(need.of) < 5 else f"{len(need.of)} benchmarks"
-            console.print(f"{mark} {escape(f'{need.kind} {need.name} (for {of}): {need.problem or need.at}')}")
+            console.print(
+                f"{mark} {escape(f'{need.kind} {need.name} (for {of}): {need.problem or need.at}')}"
+            )
         console.print(f"{len(found) - len(missing)} of {len(found)} at hand")
+        if options.command is doctor and any(need.get for need in missing):
+            console.print("im-bench fetch, with the same words, gets what can be fetched")
     return 2 if missing else 0
 
 

@@ -545,7 +545,20 @@ def validated(cfg: DictConfig) -> Run:
     Raises:
         UserError: naming every key that is missing, unknown or out of its range.
     """
+    _name_no_judge(cfg)
     return _validated(cfg, Run)
+
+
+JUDGED = ("mt_bench", "alpaca_eval")
+"""Runners of benchmarks that need a judge."""
+
+
+def _name_no_judge(cfg: DictConfig) -> None:
+    """Where nobody is asked to judge, nobody need be named."""
+    chosen = cfg.benchmark if "benchmark" in cfg else None
+    specs = [spec for spec in (chosen or {}).values() if isinstance(spec, DictConfig)]
+    if OmegaConf.is_missing(cfg.judge, "model") and not any(spec.get("runner") in JUDGED for spec in specs):
+        cfg.judge.model = "none"
 
 
 def training_values(cfg: DictConfig) -> Training:

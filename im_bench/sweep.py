@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
-from im_bench.config import Model, Run, UserError
+from im_bench.config import Model, Run, Server, UserError
 from im_bench.data.conversations import Conversation
 from im_bench.data.labels import LABELS
 from im_bench.data.sources import Source, read_sources
 from im_bench.data.subsets import select
 from im_bench.evaluation.benchmarks import missing_score
+from im_bench.evaluation.engines import check_installed
 from im_bench.judging import open_judge
 from im_bench.pipeline import Cell
 from im_bench.places import sources
@@ -102,7 +103,9 @@ def _trained(cell: Cell, store: Store) -> dict[str, Any]:
 def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
     """Refuse now what would else be found after hours of training."""
     checked: set[tuple[object, ...]] = set()
+    _check_served(cells)
     for cell in cells:
+        check_installed(cell.run.engine)
         if cell.run.model.source == "hub" and any(
             step.kind == "base" for step in cell.steps() if step.key in todo
         ):
@@ -111,6 +114,16 @@ def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
             _check_dataset(cell.run, checked)
         if any(step.kind == "verdicts" and step.key in todo for step in cell.benchmarks.values()):
             open_judge(cell.run.judge)
+
+
+def _check_served(cells: Sequence[Cell]) -> None:
+    """One served name cannot be several checkpoints."""
+    named = [cell for cell in cells if isinstance(cell.run.engine, Server) and cell.run.engine.model]
+    if len({cell.checkpoint.key for cell in named}) > 1:
+        raise UserError(
+            "engine.model: one served model cannot be all checkpoints of a sweep; leave it null, and serve each "
+            "under its own path"
+        )
 
 
 def _check_hub_model(model: Model) -> None:

@@ -81,6 +81,13 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def test_a_judge_is_named_where_somebody_is_judged(cell: Callable[..., Said]) -> None:
+    refused(
+        cell("benchmark=[mt_bench]", "judge=openai"), "judge.model: a value is needed, e.g. judge.model=VALUE"
+    )
+    assert "judge" not in cell("benchmark=[piqa]", "judge=openai").error
+
+
 def refused(said: Said, reason: str) -> None:
     """Exit code 2, one line on standard error, nothing on standard output, nothing written."""
     assert (said.code, said.output) == (2, "")
@@ -116,7 +123,6 @@ def refused(said: Said, reason: str) -> None:
         ("loss=it,im", "loss=it,im: several values make several cells; add --multirun"),
         ("loss.prompt_weight=1.5", "loss.prompt_weight=1.5: input should be less than or equal to 1"),
         ("loss.output_weight=0", "loss=it: prompt, output and template weight are 0, 0, 0"),
-        ("judge=openai", "judge.model: a value is needed, e.g. judge.model=VALUE"),
         ("subset=random", "subset.size: a value is needed, e.g. subset.size=VALUE"),
     ],
 )

@@ -209,7 +209,7 @@ def test_all_wrong_values_are_told_together(whole: DictConfig) -> None:
 @pytest.mark.parametrize(
     ("overrides", "key"),
     [
-        (["judge=openai"], "judge.model"),
+        (["judge=openai", "benchmark=mt_bench"], "judge.model"),
         (["dataset=local"], "dataset.path"),
         (["model=local"], "model.path"),
         (["subset=first"], "subset.size"),

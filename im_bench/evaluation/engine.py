@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, cast
@@ -15,6 +14,7 @@ from im_bench.config import UserError
 from im_bench.data.conversations import Role, Turn
 from im_bench.data.encoding import prompt_ids
 from im_bench.data.templates import turn_end
+from im_bench.evaluation.engines import check_installed
 from im_bench.evaluation.engines.asking import Answered, Asking, Draw, Sampling
 
 if TYPE_CHECKING:
@@ -151,13 +151,3 @@ def _fast(checkpoint: Checkpoint, spec: config.Fast) -> Asking:
     from im_bench.evaluation.engines import sglang
 
     return sglang.Model(checkpoint, spec)
-
-
-def check_installed(spec: config.Engine) -> None:
-    """Refuse an engine whose package is not here, which is found without loading it.
-
-    Raises:
-        UserError: naming the extra that brings it.
-    """
-    if isinstance(spec, config.Fast) and find_spec(spec.kind) is None:
-        raise UserError(f"engine={spec.kind}: it is not installed; pip install 'im-bench[{spec.kind}]'")

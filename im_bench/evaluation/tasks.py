@@ -76,6 +76,9 @@ def load_tasks(
             f"benchmark data of {', '.join(entry.tasks)}: {first.rstrip('.')}; where the hub is out of reach, "
             "paths.hub=FOLDER can serve it"
         ) from error
+    # A task's templates are programs, and fail in any way on rows they were not made for.
+    except Exception as error:
+        raise _misfit(name, entry.datasets[0].partition(":")[0], error) from error
     for task in loaded["tasks"].values():
         # The harness's own rule: a task that states 0 shots keeps them, as its examples are in its prompt.
         own = task.get_config("num_fewshot")
@@ -141,16 +144,18 @@ def requests(name: str, task: Any, limit: int | None, chat: Engine | None) -> li
             chat_template=chat and chat.lm.apply_chat_template,
         )
         task.doc_to_target(task.instances[0].doc)
-    except (
-        Exception
-    ) as error:  # a task's templates are programs, and fail as such on rows they were not made for
-        columns = ", ".join(task.eval_docs.column_names)
-        raise UserError(
-            f"benchmark.{name}: the rows of {task.config.dataset_path} do not fit the task {task.task_name} "
-            f"({type(error).__name__}: {error}); their columns are {columns}"
-        ) from error
+    except Exception as error:  # as in load_tasks
+        raise _misfit(name, task.config.dataset_path, error) from error
     _built[key] = task.instances
     return _built[key]
+
+
+def _misfit(name: str, dataset: str, error: Exception) -> UserError:
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return UserError(
+        f"benchmark.{name}: the rows of {dataset} do not fit lm-eval's task ({said}); they need the columns of the "
+        "official dataset"
+    )
 
 
 def hand_out(task: Any, asked: Sequence[Instance]) -> None:

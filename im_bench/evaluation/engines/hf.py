@@ -66,8 +66,9 @@ class Model(Asking, HFLM):
             raise UserError(
                 "not even one prompt fits in the device's memory; take a smaller model, or more memory"
             ) from error
-        self._shrunk *= 2
         log.warning("%d prompts at once do not fit in memory; going on with half", self.batch_size_per_gpu)
+        self._shrunk *= 2
+        self.batch_size_per_gpu //= 2
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -84,7 +85,6 @@ class Model(Asking, HFLM):
                 written = self._write([draws[place] for place in batch], how)
             except RuntimeError as error:
                 self.use_less_memory(error)
-                self.batch_size_per_gpu //= 2
                 continue
             texts |= zip(batch, written, strict=True)
             done(len(batch))
