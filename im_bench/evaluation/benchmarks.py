@@ -1,7 +1,6 @@
-"""The 21 benchmarks: what each is, once.
+"""The 21 benchmarks: what each is, once. Shots stand in conf/benchmark/, and whose they are stands here.
 
-Categories, metrics and shots are the paper's (section 4.1, appendix B) where it states them; where it is
-silent the task's own shots are kept (`shots: null` in conf/benchmark/).
+Categories and metrics are the paper's (section 4.1, appendix B); docs/benchmarks.md shows all of it as a table.
 """
 
 from __future__ import annotations
@@ -31,13 +30,20 @@ class Entry(NamedTuple):
     """Raised by hand when a change of ours changes scores."""
     folder: str | None = None
     """Where lm-eval has the tasks, if it is not the benchmark's own name."""
+    shots_from: Literal["paper", "code", "lm-eval"] = "lm-eval"
+    """Who says how many examples are shown: the paper, its published code where the paper says otherwise, or the
+    task itself where both are silent."""
 
 
 BENCHMARKS: dict[str, Entry] = {
-    "mmlu": Entry("knowledge", ("cais/mmlu",), ("mmlu",), weighting="items", folder="mmlu/default"),
-    "piqa": Entry("knowledge", ("baber/piqa",), ("piqa",), "acc_norm,none"),
+    "mmlu": Entry(
+        "knowledge", ("cais/mmlu",), ("mmlu",), weighting="items", folder="mmlu/default", shots_from="paper"
+    ),
+    "piqa": Entry("knowledge", ("baber/piqa",), ("piqa",), "acc_norm,none", shots_from="paper"),
     "openbookqa": Entry("knowledge", ("allenai/openbookqa",), ("openbookqa",), "acc_norm,none"),
-    "hellaswag": Entry("knowledge", ("Rowan/hellaswag",), ("hellaswag",), "acc_norm,none"),
+    "hellaswag": Entry(
+        "knowledge", ("Rowan/hellaswag",), ("hellaswag",), "acc_norm,none", shots_from="paper"
+    ),
     "lambada": Entry(
         "knowledge",
         ("EleutherAI/lambada_openai:default", "cimec/lambada"),
@@ -65,20 +71,32 @@ BENCHMARKS: dict[str, Entry] = {
         folder="translation",
     ),
     "wsc273": Entry("commonsense", ("lighteval/winograd_wsc:wsc273",), ("wsc273",)),
-    "winogrande": Entry("commonsense", ("allenai/winogrande:winogrande_xl",), ("winogrande",)),
+    "winogrande": Entry(
+        "commonsense", ("allenai/winogrande:winogrande_xl",), ("winogrande",), shots_from="paper"
+    ),
     "arc": Entry(
         "commonsense",
         ("allenai/ai2_arc:ARC-Easy,ARC-Challenge",),
         ("arc_easy", "arc_challenge"),
         "acc_norm,none",
+        shots_from="paper",
     ),
-    "coqa": Entry("commonsense", ("EleutherAI/coqa",), ("coqa",), "f1,none"),
-    "gsm8k": Entry("math_code", ("openai/gsm8k:main",), ("gsm8k_cot",), "exact_match,strict-match"),
-    "humaneval": Entry("math_code", ("openai/openai_humaneval",), metric="pass@1"),
+    "coqa": Entry("commonsense", ("EleutherAI/coqa",), ("coqa",), "f1,none", shots_from="paper"),
+    "gsm8k": Entry(
+        "math_code", ("openai/gsm8k:main",), ("gsm8k_cot",), "exact_match,strict-match", shots_from="paper"
+    ),
+    "humaneval": Entry("math_code", ("openai/openai_humaneval",), metric="pass@1", shots_from="paper"),
     "bbh": Entry(
-        "bbh", ("SaylorTwift/bbh",), ("bbh_cot_fewshot",), "exact_match,get-answer", weighting="items"
+        "bbh",
+        ("SaylorTwift/bbh",),
+        ("bbh_cot_fewshot",),
+        "exact_match,get-answer",
+        weighting="items",
+        shots_from="code",
     ),
-    "truthfulqa": Entry("safety", ("truthfulqa/truthful_qa:multiple_choice",), ("truthfulqa_mc2",)),
+    "truthfulqa": Entry(
+        "safety", ("truthfulqa/truthful_qa:multiple_choice",), ("truthfulqa_mc2",), shots_from="paper"
+    ),
     "toxigen": Entry("safety", ("skg/toxigen-data:annotated",), ("toxigen",)),
     "ethics": Entry(
         "safety",

@@ -59,3 +59,38 @@ def test_only_translation_edit_rate_is_better_when_lower():
 def test_no_task_is_asked_by_two_benchmarks():
     tasks = [task for entry in BENCHMARKS.values() for task in entry.tasks]
     assert len(tasks) == len(set(tasks))
+
+
+IN_THE_TASK = {"gsm8k": "8", "bbh": "3", "truthfulqa": "6"}
+SOURCES = {"paper": "paper", "published code": "code", "lm-eval": "lm-eval"}
+
+
+def documented():
+    lines = (CONF.parents[1] / "docs/benchmarks.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| `")]
+    return {row[0].strip("`"): row[1:] for row in rows if row[0].strip("`") in BENCHMARKS}
+
+
+def test_the_documented_table_is_the_registry():
+    table = documented()
+    assert list(table) == [name for name, entry in BENCHMARKS.items() if entry.category != JUDGED]
+    for name, (category, tasks, score, shots, whose, group) in table.items():
+        entry, spec = BENCHMARKS[name], load_yaml(CONF / f"{name}.yaml")[name]
+        assert category == entry.category
+        assert tasks == (", ".join(f"`{task}`" for task in entry.tasks) or "ours")
+        assert score == f"`{entry.metric}`{'↓' if entry.direction == 'lower' else ''}"
+        assert SOURCES[whose] == entry.shots_from
+        assert group.endswith("by items") == (entry.weighting == "items")
+        if name == "humaneval":
+            assert shots == "raw prompt"
+        elif name in IN_THE_TASK:
+            assert (shots, spec["shots"]) == (f"{IN_THE_TASK[name]}, in the task", None)
+        else:
+            assert shots == str(spec["shots"] or 0)
+
+
+def test_shots_that_nobody_states_are_the_tasks_own():
+    for name, entry in BENCHMARKS.items():
+        spec = load_yaml(CONF / f"{name}.yaml")[name]
+        if entry.shots_from == "lm-eval" and spec["runner"] == "harness":
+            assert not spec["shots"], name

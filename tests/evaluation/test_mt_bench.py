@@ -1,7 +1,7 @@
 """MT-Bench: two turns, FastChat's files, FastChat's averages."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from pathlib import Path
 
@@ -45,8 +45,15 @@ class Parrot:
         return "/".join(f"{message['role'][0]}:{message['content']}" for message in messages)
 
     def generate(
-        self, prompts: list[str], *, max_new_tokens: int, temperature: float, seed: int
+        self,
+        prompts: list[str],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        done: Callable[[int], None],
     ) -> list[str]:
+        done(len(prompts))
         assert max_new_tokens == 50
         self.calls.append((prompts, temperature))
         return [f" {len(prompt)}\n" for prompt in prompts]

@@ -1,0 +1,106 @@
+"""Stand-ins for a model, asked as a model is: one knows every answer, one guesses, one knows some and some in part."""
+
+from __future__ import annotations
+
+from random import Random
+
+from lm_eval.api.model import TemplateLM
+
+from im_bench.evaluation.engines.asking import Asking
+
+WORDS = "blim dorp fesk gant hulm jork".split()  # of no benchmark
+MANY = 1 << 20
+
+
+class Answering(TemplateLM):
+    """Answers from the row that a request is of, whatever its prompt says; every byte is a token.
+
+    Args:
+        tasks: lm-eval's task objects by their names.
+        seed: of what is drawn; what is drawn for an item depends on nothing else that is asked.
+    """
+
+    max_length = room = MANY
+    max_gen_toks = 256
+    eot_token_id = 0
+
+    def __init__(self, tasks, seed=0):
+        super().__init__()
+        self.tasks = tasks
+        self.seed = seed
+
+    def tok_encode(self, string, add_special_tokens=None, **options):
+        return list(string.encode())
+
+    def loglikelihood(self, requests, disable_tqdm=True):
+        super().loglikelihood(
+            requests, disable_tqdm=True
+        )  # by way of the tokens, where requests are measured
+        return [self.rate(request, self.tasks[request.task_name]) for request in requests]
+
+    def _loglikelihood_tokens(self, requests, **options):
+        return []
+
+    def loglikelihood_rolling(self, requests, disable_tqdm=True):
+        raise NotImplementedError
+
+    def generate_until(self, requests, disable_tqdm=True):
+        return [self.say(request, self.tasks[request.task_name]) for request in requests]
+
+    def random(self, request):
+        """Begins anew at every request of an item, so that all its choices see the same draws."""
+        return Random(f"{self.seed}/{request.task_name}/{request.doc_id}")
+
+
+class Oracle(Asking, Answering):
+    """Finds the right choices certain and the others next to impossible; writes what the task takes for right."""
+
+    def rate(self, request, task):
+        right = task.OUTPUT_TYPE == "loglikelihood" or request.idx in right_choices(task, request.doc)
+        return (0.0, True) if right else (-100.0, False)
+
+    def say(self, request, task):
+        gold = task.doc_to_target(request.doc)
+        text = gold[0] if isinstance(gold, list) else gold
+        if request.task_name == "gsm8k_cot":
+            return f" One and one is two. The answer is {text}.\n\n"
+        if request.task_name.startswith("bbh_"):
+            return f"One and one is two. So the answer is {text}."
+        return text
+
+
+class Guesser(Asking, Answering):
+    """Picks one choice of every item, whatever it is, and finds it by far the likeliest, in all and by the letter."""
+
+    def rate(self, request, task):
+        if task.OUTPUT_TYPE == "loglikelihood":
+            return -100.0, False
+        picked = self.random(request).randrange(len(task.doc_to_choice(request.doc)))
+        return (-0.01 if request.idx == picked else -100.0) * len(request.args[1]), False
+
+    def say(self, request, task):
+        return " ".join(self.random(request).choices(WORDS, k=4))
+
+
+class Half(Asking, Answering):
+    """Knows every other answer, by lot; of others it finds any choice as likely, or writes half the right words."""
+
+    def rate(self, request, task):
+        random = self.random(request)
+        if random.random() < 0.5:
+            return Oracle.rate(self, request, task)
+        likely = [random.uniform(-5, 0) for _ in range(request.idx + 1)]
+        return likely[-1] * len(request.args[1]), False
+
+    def say(self, request, task):
+        random, text = self.random(request), Oracle.say(self, request, task)
+        words = text.split(" ")
+        return text if random.random() < 0.5 else " ".join(random.sample(words, (len(words) + 1) // 2))
+
+
+def right_choices(task, doc):
+    """Their places."""
+    if "mc2_targets" in doc:
+        return [place for place, label in enumerate(doc["mc2_targets"]["labels"]) if label]
+    # Where the choices are what is read before, the number of the right one stands in the place of the text.
+    return [task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)]
