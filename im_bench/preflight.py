@@ -19,6 +19,7 @@ from im_bench.assets import ASSETS, benchmark_data_sha256, check_model_folder, f
 from im_bench.config import UserError
 from im_bench.data.published import at_hand, dataset_file
 from im_bench.evaluation.benchmarks import BENCHMARKS
+from im_bench.evaluation.engines import check_installed
 
 Kind = Literal["model", "dataset", "benchmark", "file", "package", "key", "server", "sandbox"]
 FILES = {"mt_bench": "mt_bench/", "alpaca_eval_1": "alpaca_eval/", "alpaca_eval_2": "alpaca_eval/"}
@@ -249,7 +250,8 @@ def _sandbox() -> Need:
 
 def _engine(engine: c.Engine) -> Iterator[Need]:
     if isinstance(engine, c.Fast):
-        yield replace(_package(engine.kind, ("engine",)), kind="package")
+        check = partial(check_installed, engine)
+        yield _tried("package", engine.kind, ("engine",), check, "installed")
     if isinstance(engine, c.Server):
         if engine.api_key_env is not None:
             yield _key(engine.api_key_env, ("engine",), "engine.api_key_env")

@@ -135,7 +135,7 @@ def test_what_is_missing_is_told_with_its_remedy(tmp_path, capsys, monkeypatch):
     for words in (
         "there is no tokenizer",
         "export JUDGE_KEY=KEY",
-        "pip install vllm",
+        "pip install 'im-bench[vllm]'",
         "has no data for it",
         "the folder lacks mt_bench/question.jsonl",
         "rows.jsonl: no such file",

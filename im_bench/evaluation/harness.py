@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from im_bench import config
 from im_bench.evaluation.benchmarks import Entry
 from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.engine import Engine
-from im_bench.evaluation.engines.asking import Size
+from im_bench.evaluation.engines.asking import Answered
 from im_bench.evaluation.tasks import hand_out, load_tasks, requests
 from im_bench.scores import Score, write_scores
 
@@ -64,7 +64,9 @@ def evaluate(
         # No bootstrap of the harness's: 100,000 draws in plain Python; standard errors are ours.
         results = lm_eval.evaluate(engine.lm, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = results.pop("samples")
-    items = [item for task in tasks for item in _items(task, samples[task.task_name], entry, answered.sizes)]
+    items = [
+        item for task in tasks for item in _items(task, samples[task.task_name], entry, engine, answered)
+    ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS, compression="zstd")
     leaves = [_leaf(name, entry, task, results["results"][task], items) for task in samples]
     headline = group_score(name, entry, leaves)
@@ -73,42 +75,40 @@ def evaluate(
 
 
 def _items(
-    task: Any, samples: Sequence[dict[str, Any]], entry: Entry, sizes: Mapping[str, Size]
+    task: Any, samples: Sequence[dict[str, Any]], entry: Entry, engine: Engine, answered: Answered
 ) -> Iterator[dict[str, Any]]:
     """One row per item: what it was, what the model said, and its outcome, for paired tests."""
     metric, filter_ = entry.metric.split(",")
     for row in samples:
         if row["filter"] == filter_:
             outcome, size = (float(row[metric]), 1.0) if metric != "ter" else _edits(row[metric])
-            asked = [sizes[hash_args(_kind(arguments), arguments)] for arguments in row["arguments"]]
+            said = row["filtered_resps"]
+            kind = "generate_until" if isinstance(said[0], str) else "loglikelihood"
+            asked = [answered.sizes[hash_args(kind, arguments)] for arguments in row["arguments"]]
+            written = [engine.num_tokens(text) for text in row["resps"][0] if isinstance(text, str)]
             yield {
                 "task": task.task_name,
                 "item": row["doc_hash"],
                 "prompt": row["prompt_hash"],
                 "row": json.dumps(row["doc"], default=handle_non_serializable, ensure_ascii=False),
-                "responses": json.dumps(row["filtered_resps"], ensure_ascii=False),
-                "prediction": _prediction(task, row, metric),
+                "responses": json.dumps(said, ensure_ascii=False),
+                "prediction": _prediction(task, row["doc"], said, metric),
                 "target": str(row["target"]),
                 "outcome": outcome,
                 "size": size,
                 "prompt_tokens": max(each.prompt for each in asked),
-                "answer_tokens": max(each.answer for each in asked),
+                "answer_tokens": max(written or [each.answer for each in asked]),
                 "cut_tokens": max(each.cut for each in asked),
             }
 
 
-def _kind(arguments: Sequence[Any]) -> str:
-    return "generate_until" if isinstance(arguments[1], dict) else "loglikelihood"
-
-
-def _prediction(task: Any, row: dict[str, Any], metric: str) -> str:
+def _prediction(task: Any, doc: Any, said: Sequence[Any], metric: str) -> str:
     """The text written, the number of the choice that the metric counts, or whether the target is the likeliest."""
-    said = row["filtered_resps"]
     if isinstance(said[0], str):
         return said[0]
     if len(said) == 1:
         return str(said[0][1])
-    lengths = [len(choice) for choice in task.doc_to_choice(row["doc"])] if metric == "acc_norm" else None
+    lengths = [len(choice) for choice in task.doc_to_choice(doc)] if metric == "acc_norm" else None
     values = [value / lengths[place] if lengths else value for place, (value, _) in enumerate(said)]
     return str(int(np.argmax(values)))
 

@@ -1,4 +1,4 @@
-"""Stand-ins for a model, asked as a model is: one knows every answer, one guesses, one knows some and some in part."""
+"""Stand-ins for a model, asked as a model is: one knows every answer, one guesses, one knows every other answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from lm_eval.api.model import TemplateLM
 from im_bench.evaluation.engines.asking import Asking
 
 WORDS = "blim dorp fesk gant hulm jork".split()  # of no benchmark
-MANY = 1 << 20
 
 
 class Answering(TemplateLM):
@@ -17,17 +16,15 @@ class Answering(TemplateLM):
 
     Args:
         tasks: lm-eval's task objects by their names.
-        seed: of what is drawn; what is drawn for an item depends on nothing else that is asked.
     """
 
-    max_length = room = MANY
+    max_length = room = 1 << 20
     max_gen_toks = 256
     eot_token_id = 0
 
-    def __init__(self, tasks, seed=0):
+    def __init__(self, tasks):
         super().__init__()
         self.tasks = tasks
-        self.seed = seed
 
     def tok_encode(self, string, add_special_tokens=None, **options):
         return list(string.encode())
@@ -47,9 +44,9 @@ class Answering(TemplateLM):
     def generate_until(self, requests, disable_tqdm=True):
         return [self.say(request, self.tasks[request.task_name]) for request in requests]
 
-    def random(self, request):
-        """Begins anew at every request of an item, so that all its choices see the same draws."""
-        return Random(f"{self.seed}/{request.task_name}/{request.doc_id}")
+    def lots(self, request):
+        """They fall the same at every request of an item, whatever else is asked."""
+        return Random(f"{request.task_name}/{request.doc_id}")
 
 
 class Oracle(Asking, Answering):
@@ -75,27 +72,29 @@ class Guesser(Asking, Answering):
     def rate(self, request, task):
         if task.OUTPUT_TYPE == "loglikelihood":
             return -100.0, False
-        picked = self.random(request).randrange(len(task.doc_to_choice(request.doc)))
+        picked = self.lots(request).randrange(len(task.doc_to_choice(request.doc)))
         return (-0.01 if request.idx == picked else -100.0) * len(request.args[1]), False
 
     def say(self, request, task):
-        return " ".join(self.random(request).choices(WORDS, k=4))
+        return " ".join(self.lots(request).choices(WORDS, k=4))
 
 
 class Half(Asking, Answering):
-    """Knows every other answer, by lot; of others it finds any choice as likely, or writes half the right words."""
+    """Knows every other answer, by lot; else it finds choices as likely as falls, or writes some right words."""
 
     def rate(self, request, task):
-        random = self.random(request)
-        if random.random() < 0.5:
+        lots = self.lots(request)
+        if lots.random() < 0.5:
             return Oracle.rate(self, request, task)
-        likely = [random.uniform(-5, 0) for _ in range(request.idx + 1)]
-        return likely[-1] * len(request.args[1]), False
+        letter = [lots.uniform(-0.1, 0) for _ in range(request.idx + 1)][-1]
+        return letter * len(request.args[1]), False
 
     def say(self, request, task):
-        random, text = self.random(request), Oracle.say(self, request, task)
+        lots, text = self.lots(request), Oracle.say(self, request, task)
         words = text.split(" ")
-        return text if random.random() < 0.5 else " ".join(random.sample(words, (len(words) + 1) // 2))
+        if lots.random() < 0.5:
+            return text
+        return " ".join([*lots.sample(words, (len(words) + 1) // 2), lots.choice(WORDS)])
 
 
 def right_choices(task, doc):

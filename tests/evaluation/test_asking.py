@@ -121,6 +121,19 @@ def test_a_benchmark_begins_with_whole_batches_whatever_another_had_room_for(eng
     assert engine.lm.batch_size_per_gpu == 8
 
 
+def test_a_score_does_not_depend_on_which_benchmarks_ran_before(engine, hub, tmp_path):
+    found = []
+    for others in ([], ["arc", "hellaswag"]):
+        tasks._built.clear()
+        tasks.load_tasks.cache_clear()
+        for name in others:
+            scored(tmp_path / name, engine, hub, name, shots=2, limit=5)
+        out = tmp_path / f"after_{len(others)}"
+        scored(out, engine, hub, shots=4)
+        found.append(items(out))
+    assert found[0] == found[1]
+
+
 def test_long_prompts_are_fewer_at_once(checkpoint):
     lm = open_engine(checkpoint, AUTO, RUNTIME).lm
     sizes = []
@@ -151,6 +164,13 @@ def test_what_is_cut_is_counted(make_model, tokenizer, hub, tmp_path):
         assert (
             item["cut_tokens"] == item["prompt_tokens"] + item["answer_tokens"] - 129
         )  # the last one is not read
+
+
+def test_the_tokens_of_an_answer_are_those_written(engine, tokenizer, hub, tmp_path):
+    scored(tmp_path, engine, hub, "wmt14", limit=3)
+    for item in items(tmp_path):
+        (text,) = json.loads(item["responses"])
+        assert abs(item["answer_tokens"] - len(tokenizer.encode(text, add_special_tokens=False))) <= 2
 
 
 def test_tokens_are_those_of_the_prompt_and_of_the_longest_choice(engine, tokenizer, hub, tmp_path):

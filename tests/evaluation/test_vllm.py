@@ -1,0 +1,82 @@
+"""lm-eval's model of vLLM and ours, on a stand-in with vLLM's interface: the same answers as in process."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from settings import ENGINE, RUNTIME
+
+from im_bench.checkpoint import Checkpoint, save
+from im_bench.config import Fast, Harness, UserError
+from im_bench.evaluation import harness
+from im_bench.evaluation.benchmarks import BENCHMARKS
+from im_bench.evaluation.engine import open_engine
+from im_bench.toy.files import write_world
+
+SPEC = Fast(kind="vllm", gpus=1, memory=0.5, max_length=None)
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "stand_ins")
+    importlib.invalidate_caches()
+    yield
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "vllm" or name.endswith((".engines.vllm", ".vllm_causallms")):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_model, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    save(folder, make_model(positions=4096), tokenizer)
+    return Checkpoint(str(folder), None, folder)
+
+
+def column(out, name):
+    return [item[name] for item in pyarrow.parquet.read_table(out / "items.parquet").to_pylist()]
+
+
+@pytest.mark.parametrize("name", ["piqa", "gsm8k"])
+def test_vllm_scores_as_transformers_does(checkpoint, tmp_path, name):
+    write_world(tmp_path / "world", 0)
+    for where, spec in (("here", ENGINE), ("there", SPEC)):
+        (tmp_path / where).mkdir()
+        harness.evaluate(
+            tmp_path / where,
+            open_engine(checkpoint, spec, RUNTIME),
+            name=name,
+            entry=BENCHMARKS[name],
+            spec=Harness(runner="harness", shots=None),
+            limit=4,
+            hub=str(tmp_path / "world/hub"),
+        )
+    for what in ("prediction", "outcome", "prompt_tokens", "answer_tokens", "cut_tokens"):
+        assert column(tmp_path / "here", what) == column(tmp_path / "there", what)
+
+
+def test_vllm_writes_as_transformers_does_and_each_sample_has_its_seed(checkpoint):
+    here, there = open_engine(checkpoint, ENGINE, RUNTIME), open_engine(checkpoint, SPEC, RUNTIME)
+    prompts = [here.text_prompt("The sea")] * 4
+    how = {"max_new_tokens": 12, "seed": 0}
+    assert there.generate(prompts, temperature=0.0, **how) == here.generate(prompts, temperature=0.0, **how)
+    drawn = there.generate(prompts, temperature=2.0, **how)
+    assert len(set(drawn)) == 4
+    assert drawn == there.generate(prompts, temperature=2.0, **how)
+
+
+def test_vllm_is_told_how_much_of_the_gpu_is_its_own(checkpoint):
+    options = open_engine(checkpoint, SPEC, RUNTIME).lm.model.options
+    assert (options["gpu_memory_utilization"], options["tensor_parallel_size"]) == (0.5, 1)
+
+
+def test_control_tokens_without_weights_are_refused(checkpoint, tokenizer, tmp_path):
+    from copy import deepcopy
+
+    from im_bench.data.templates import with_template
+
+    save(tmp_path, None, with_template(deepcopy(tokenizer), "chatml", "here"))
+    with pytest.raises(UserError, match="engine=vllm: the chat template has control tokens"):
+        open_engine(Checkpoint(checkpoint.weights, None, tmp_path), SPEC, RUNTIME)
