@@ -44,10 +44,6 @@ class Answering(TemplateLM):
     def generate_until(self, requests, disable_tqdm=True):
         return [self.say(request, self.tasks[request.task_name]) for request in requests]
 
-    def lots(self, request):
-        """They fall the same at every request of an item, whatever else is asked."""
-        return Random(f"{request.task_name}/{request.doc_id}")
-
 
 class Oracle(Asking, Answering):
     """Finds the right choices certain and the others next to impossible; writes what the task takes for right."""
@@ -67,34 +63,43 @@ class Oracle(Asking, Answering):
 
 
 class Guesser(Asking, Answering):
-    """Picks one choice of every item, whatever it is, and finds it by far the likeliest, in all and by the letter."""
+    """Finds choices as likely as falls, and writes a few words.
+
+    Args:
+        by_letter: the likelihood of a choice is for each of its letters: a guess that is fair after division by them.
+    """
+
+    def __init__(self, tasks, *, by_letter):
+        super().__init__(tasks)
+        self.by_letter = by_letter
 
     def rate(self, request, task):
-        if task.OUTPUT_TYPE == "loglikelihood":
-            return -100.0, False
-        picked = self.lots(request).randrange(len(task.doc_to_choice(request.doc)))
-        return (-0.01 if request.idx == picked else -100.0) * len(request.args[1]), False
+        length = len(request.args[1]) - 1 if self.by_letter else 1  # the space before it is not counted
+        return -100 * lots(request).random() * length, False
 
     def say(self, request, task):
-        return " ".join(self.lots(request).choices(WORDS, k=4))
+        return " ".join(lots(request).choices(WORDS, k=4))
 
 
 class Half(Asking, Answering):
-    """Knows every other answer, by lot; else it finds choices as likely as falls, or writes some right words."""
+    """Knows every other answer, by lot; else it finds choices as likely as falls, or writes some of the right words."""
 
     def rate(self, request, task):
-        lots = self.lots(request)
-        if lots.random() < 0.5:
+        if Random(str(request.doc)).random() < 0.5:
             return Oracle.rate(self, request, task)
-        letter = [lots.uniform(-0.1, 0) for _ in range(request.idx + 1)][-1]
-        return letter * len(request.args[1]), False
+        return lots(request).uniform(-0.1, 0) * len(request.args[1]), False
 
     def say(self, request, task):
-        lots, text = self.lots(request), Oracle.say(self, request, task)
-        words = text.split(" ")
-        if lots.random() < 0.5:
+        text = Oracle.say(self, request, task)
+        if Random(str(request.doc)).random() < 0.5:
             return text
-        return " ".join([*lots.sample(words, (len(words) + 1) // 2), lots.choice(WORDS)])
+        words, random = text.split(" "), lots(request)
+        return " ".join([*random.sample(words, (len(words) + 1) // 2), random.choice(WORDS)])
+
+
+def lots(request):
+    """They fall the same whenever the same is asked, as a model's answers do."""
+    return Random(str(request.args))
 
 
 def right_choices(task, doc):

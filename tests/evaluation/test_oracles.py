@@ -35,10 +35,10 @@ def real(shared, tmp_path_factory):
     return str(shared / "hub"), str(tmp_path_factory.mktemp("rows"))
 
 
-def asked(who, out, name, entry, data, tokenizer, limit):
+def asked(who, out, name, entry, data, tokenizer, limit, **how):
     """The scores and the items of one benchmark."""
     hub, rows = data
-    engine = Engine(who(load_tasks(name, entry, None, hub, rows)["tasks"]), tokenizer)
+    engine = Engine(who(load_tasks(name, entry, None, hub, rows)["tasks"], **how), tokenizer)
     spec = Harness(runner="harness", shots=None)
     out.mkdir()
     harness.evaluate(out, engine, name=name, entry=entry, spec=spec, limit=limit, hub=hub, rows=rows)
@@ -118,7 +118,9 @@ def chance(name, row):
 
 def check(tmp_path, name, entry, data, tokenizer, limit=None):
     check_oracle(name, *asked(Oracle, tmp_path / "oracle", name, entry, data, tokenizer, limit))
-    check_guesser(name, *asked(Guesser, tmp_path / "guesser", name, entry, data, tokenizer, limit))
+    by_letter = entry.metric == "acc_norm,none"
+    guessed = asked(Guesser, tmp_path / "guesser", name, entry, data, tokenizer, limit, by_letter=by_letter)
+    check_guesser(name, *guessed)
 
 
 @pytest.mark.parametrize("name", NAMES)
