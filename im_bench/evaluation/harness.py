@@ -136,13 +136,14 @@ def _leaf(
 def group_score(name: str, entry: Entry, leaves: Sequence[Score]) -> Score:
     """The headline: the mean of the leaves, weighted as the registry says.
 
-    With weights v (equal, or by items) that sum to 1 its standard error is sqrt(sum v^2 se^2): leaves are
+    With weights v (1, or the number of items) its standard error is sqrt(sum v^2 se^2) / sum v: leaves are
     independent samples.
     """
     total = sum(leaf.count for leaf in leaves)
-    weights = [leaf.count / total if entry.weighting == "items" else 1 / len(leaves) for leaf in leaves]
+    weights = [leaf.count if entry.weighting == "items" else 1 for leaf in leaves]
     parts = [(weight, leaf.value, leaf.stderr) for weight, leaf in zip(weights, leaves, strict=True)]
-    value = sum(weight * value for weight, value, _ in parts if value is not None)
+    # In this order, as lm-eval's groups: equal to the last digit.
+    value = sum(weight * value for weight, value, _ in parts if value is not None) / sum(weights)
     known = all(stderr is not None for _, _, stderr in parts)
     return Score(
         benchmark=name,
@@ -150,7 +151,7 @@ def group_score(name: str, entry: Entry, leaves: Sequence[Score]) -> Score:
         task=name,
         metric=entry.metric,
         value=value,
-        stderr=math.sqrt(sum((weight * (stderr or 0)) ** 2 for weight, _, stderr in parts))
+        stderr=math.sqrt(sum((weight * (stderr or 0)) ** 2 for weight, _, stderr in parts)) / sum(weights)
         if known
         else None,
         count=total,

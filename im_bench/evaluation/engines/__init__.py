@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from im_bench import config
 from im_bench.config import UserError
 
-
 INSTALL = {
     "vllm": "pip install 'im-bench[vllm]'",
     "sglang": "pip install sglang where its pins allow it, or run its server elsewhere and take engine=server",
