@@ -58,12 +58,16 @@ def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
 def prepare_base(out: Path, *, run: c.Run) -> None:
     """Keep an untrained model's tokenizer with the chat template; its weights stay where they are.
 
-    Raises:
-        UserError: when the tokenizer cannot be had, or has no template of its own and should.
-    """
-    from im_bench.checkpoint import save
+    A tokenizer without the template of its own that it should have is kept as it is: `sweep.py` has made sure that
+    nothing asks for it.
 
-    save(out, None, tokenizer(run))
+    Raises:
+        UserError: when the tokenizer cannot be had.
+    """
+    from im_bench.checkpoint import load_tokenizer, save
+
+    own = run.model.chat_template == "own"
+    save(out, None, load_tokenizer(_place(run.model), run.model.revision) if own else tokenizer(run))
 
 
 def tokenizer(run: c.Training) -> PreTrainedTokenizerFast:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
-from im_bench.config import Model, Run, Server, UserError
+from im_bench.config import HumanEval, Model, Run, Server, UserError
 from im_bench.data.conversations import Conversation
 from im_bench.data.labels import LABELS
 from im_bench.data.sources import Source, read_sources
@@ -106,6 +106,7 @@ def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
     _check_served(cells)
     for cell in cells:
         check_installed(cell.run.engine)
+        _check_template(cell.run)
         if cell.run.model.source == "hub" and any(
             step.kind == "base" for step in cell.steps() if step.key in todo
         ):
@@ -114,6 +115,18 @@ def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
             _check_dataset(cell.run, checked)
         if any(step.kind == "verdicts" and step.key in todo for step in cell.benchmarks.values()):
             open_judge(cell.run.judge)
+
+
+def _check_template(run: Run) -> None:
+    """A tokenizer may lack a chat template where nobody asks in one."""
+    specs = {name: spec for name, spec in run.benchmark.items() if not isinstance(spec, HumanEval)}
+    asking = [name for name, spec in specs.items() if getattr(spec, "prompt", "chat") == "chat"]
+    users = [*(["training"] if run.loss.trains else []), *asking]
+    if run.model.chat_template == "own" and run.model.source != "toy" and users:
+        try:
+            tokenizer(run)
+        except UserError as error:
+            raise UserError(f"{error} (needed by {', '.join(users)})") from None
 
 
 def _check_served(cells: Sequence[Cell]) -> None:

@@ -298,6 +298,43 @@ def test_a_benchmark_that_fails_costs_its_own_score_and_no_other(
         assert None not in values.values() and set(values) == BENCHMARKS - {"piqa"}
 
 
+def test_a_model_without_a_chat_template_answers_what_is_asked_as_plain_text(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(given / "model", tmp_path / "model")
+    (tmp_path / "model/chat_template.jinja").unlink()
+    plain = [f"model.path={tmp_path / 'model'}", "model.chat_template=own", "benchmark=[piqa]"]
+    folder = tmp_path / "results"
+    assert main(["run", *words(given, folder, *plain, "loss=none")]) == 0
+    for asked, needed in (
+        (["loss=it"], "training"),
+        (["loss=none", "benchmark=[piqa,mt_bench]"], "mt_bench"),
+        (["loss=none", "benchmark.piqa.prompt=chat"], "piqa"),
+    ):
+        capsys.readouterr()
+        assert main(["run", *words(given, folder, *plain, *asked)]) == 2
+        said = capsys.readouterr().err
+        assert f"has no chat template; use model.chat_template=tulu (needed by {needed})" in said
+
+
+def test_progress_is_told_in_requests_within_the_share_of_the_step(given: Path, tmp_path: Path) -> None:
+    from im_bench.progress import Progress
+
+    cell = plan(compose_run("config", CONF, words(given, tmp_path, "loss=none", "benchmark=[piqa]")))
+    progress = Progress()
+    base, piqa = cell.steps()
+    progress.start([base, piqa])
+    progress.step(base)
+    progress.done(base)
+    progress.step(piqa)
+    progress.answered(1, 4)
+    sweep, now = progress.bar.tasks
+    assert (sweep.total, sweep.completed) == (31, 30.25)
+    assert (now.total, now.completed) == (4, 1)
+    progress.done(piqa)
+    assert sweep.completed == sweep.total
+
+
 def test_the_rows_scored_are_those_of_the_folder_given(results: Path, given: Path, tmp_path: Path) -> None:
     """Another folder of the same names and layout: here with one row of PIQA instead of its 60."""
     hub, folder = tmp_path / "hub", tmp_path / "results"
