@@ -41,6 +41,12 @@ bench: setup ## speed and memory beside TRL and the published recipe; an hour an
 	$(BIN)/python benchmarks/advising.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/evaluation.py --hub toy
+
+.PHONY: parity
+parity: setup ## lm-eval's scores beside ours on the real rows of ../shared/hub; 15 minutes on two cores
+	$(BIN)/im-bench run experiment=toy loss=none 'benchmark=[wsc273]' limit=1
+	$(BIN)/python benchmarks/parity.py results/store/base/toy-*
 
 .PHONY: bench-gpu
 bench-gpu: setup ## speed, utilisation and memory of a 1B-parameter Llama on a GPU
