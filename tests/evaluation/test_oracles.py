@@ -32,6 +32,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def real(shared, tmp_path_factory):
+    # A place of their own: `datasets` takes what it has read of a folder for that of any with the same README.
     return str(shared / "hub"), str(tmp_path_factory.mktemp("rows"))
 
 
