@@ -21,6 +21,7 @@ from lm_eval.loggers.utils import add_tokenizer_info
 from lm_eval.utils import handle_non_serializable, hash_string, sanitize_model_name
 
 from im_bench import config
+from im_bench.config import UserError
 from im_bench.evaluation.benchmarks import Entry
 from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.engine import Engine
@@ -85,13 +86,14 @@ def _items(
             said = row["filtered_resps"]
             kind = "generate_until" if isinstance(said[0], str) else "loglikelihood"
             asked = [answered.sizes[hash_args(kind, arguments)] for arguments in row["arguments"]]
-            written = [engine.num_tokens(text) for text in row["resps"][0] if isinstance(text, str)]
+            raw = [each[0] for each in row["resps"]]
+            written = [engine.num_tokens(text) for text in raw if isinstance(text, str)]
             yield {
                 "task": task.task_name,
                 "item": row["doc_hash"],
                 "prompt": row["prompt_hash"],
                 "row": json.dumps(row["doc"], default=handle_non_serializable, ensure_ascii=False),
-                "responses": json.dumps(said, ensure_ascii=False),
+                "responses": json.dumps(raw, ensure_ascii=False),
                 "prediction": _prediction(task, row["doc"], said, metric),
                 "target": str(row["target"]),
                 "outcome": outcome,
@@ -100,6 +102,15 @@ def _items(
                 "answer_tokens": max(written or [each.answer for each in asked]),
                 "cut_tokens": max(each.cut for each in asked),
             }
+
+
+def _check_outcomes(name: str, items: Sequence[dict[str, Any]]) -> None:
+    without = [item["task"] for item in items if not math.isfinite(item["outcome"])]
+    if without:
+        raise UserError(
+            f"benchmark.{name}: {len(without)} items have no number as outcome, the first of {without[0]}; the model's "
+            "log-likelihoods are too small to compare"
+        )
 
 
 def _prediction(task: Any, doc: Any, said: Sequence[Any], metric: str) -> str:

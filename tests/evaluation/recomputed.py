@@ -53,9 +53,11 @@ def outcome(name, task, row, responses):
             ]
             return math.fsum(true) / math.fsum(weights)
         case "gsm8k":
-            return float(number(responses[0]) == number(row["answer"].split("####")[-1].strip()))
+            return float(
+                number(extracted(name, responses[0])) == number(row["answer"].split("####")[-1].strip())
+            )
         case "bbh":
-            return float(responses[0] == row["target"])
+            return float(extracted(name, responses[0]) == row["target"])
         case "coqa":
             return best_f1(row, responses[0])
     likelihoods = [likelihood for likelihood, _ in responses]

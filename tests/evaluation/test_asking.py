@@ -109,6 +109,13 @@ def test_where_not_even_one_prompt_fits_the_error_says_so(engine, hub, tmp_path,
         scored(tmp_path, engine, hub)
 
 
+def test_a_model_that_diverged_has_no_score(engine, hub, tmp_path):
+    with torch.no_grad():
+        engine.lm.model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="log-likelihoods are no numbers"):
+        scored(tmp_path, engine, hub)
+
+
 def test_an_error_that_is_not_of_memory_stays_itself(engine, hub, tmp_path, monkeypatch):
     monkeypatch.setattr(engine.lm, "_model_call", Failing(None, RuntimeError("a broken kernel"), rows=0))
     with pytest.raises(RuntimeError, match="a broken kernel"):

@@ -14,26 +14,9 @@ from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engine import Engine
 from im_bench.evaluation.tasks import load_tasks
 from im_bench.scores import read_scores
-from im_bench.toy.hub import hub_tables
-from im_bench.toy.hub.tables import write_tables
-from im_bench.toy.world import make_world
 
 NAMES = [name for name, entry in BENCHMARKS.items() if entry.tasks]
 BY_ITEMS = ("mmlu", "bbh")
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    """The toy world's rows and a place for what is read of them."""
-    folder = tmp_path_factory.mktemp("toy")
-    write_tables(folder / "hub", hub_tables(make_world(0)))
-    return str(folder / "hub"), str(folder / "rows")
-
-
-@pytest.fixture(scope="module")
-def real(shared, tmp_path_factory):
-    # A place of their own: `datasets` takes what it has read of a folder for that of any with the same README.
-    return str(shared / "hub"), str(tmp_path_factory.mktemp("rows"))
 
 
 def asked(who, out, name, entry, data, tokenizer, limit, **how):

@@ -4,56 +4,20 @@ import datasets
 import lm_eval
 import pyarrow.parquet
 import pytest
+from entries import ENTRIES, OF_REAL, OF_TOY
 from lm_eval import evaluator
 from lm_eval.tasks import TaskManager
 from oracles import Half
 
 from im_bench.config import Harness
 from im_bench.evaluation import harness
-from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engine import Engine
-from im_bench.evaluation.engines.hf import Model
 from im_bench.evaluation.tasks import TASKS, load_tasks
 from im_bench.scores import read_scores
-from im_bench.toy.hub import hub_tables
-from im_bench.toy.hub.tables import write_tables
-from im_bench.toy.world import make_world
 
-ENTRIES = {name: entry for name, entry in BENCHMARKS.items() if entry.tasks}
-# To be quick, one of MMLU's four groups.
-OF_TOY = ENTRIES | {"mmlu": ENTRIES["mmlu"]._replace(tasks=("mmlu_other",))}
-# Other languages are not among the real rows.
-OF_REAL = ENTRIES | {
-    "lambada_multilingual": ENTRIES["lambada_multilingual"]._replace(tasks=("lambada_openai_mt_en",))
-}
 GROUPS = ("mmlu", "bbh")
-LARGER = ("business_ethics", "global_facts", "navigate", "snarks", "word_sorting")
 # The paper's, but for HellaSwag, of whose examples the real rows have six; the others keep their task's own.
 SHOTS = {"mmlu": 5, "piqa": 10, "hellaswag": 5, "winogrande": 5, "arc": 25}
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    """The toy world's rows, more of some tasks so that weights show, and a place for what is read of them."""
-    folder = tmp_path_factory.mktemp("toy")
-    tables = [
-        table._replace(rows=table.rows * 5) if table.config in LARGER and table.split == "test" else table
-        for table in hub_tables(make_world(0))
-    ]
-    write_tables(folder / "hub", tables)
-    return str(folder / "hub"), str(folder / "rows")
-
-
-@pytest.fixture(scope="module")
-def real(shared, tmp_path_factory):
-    # A place of their own: `datasets` takes what it has read of a folder for that of any with the same README.
-    return str(shared / "hub"), str(tmp_path_factory.mktemp("rows"))
-
-
-@pytest.fixture(scope="module")
-def small(make_model, tokenizer):
-    """A real model with random weights."""
-    return Model(make_model(positions=2048).eval(), tokenizer, at_once=32)
 
 
 def half(name, entry, data):

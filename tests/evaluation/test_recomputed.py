@@ -4,53 +4,15 @@ import json
 
 import pyarrow.parquet
 import pytest
+from entries import ENTRIES, OF_REAL, OF_TOY
 from oracles import Half
 from recomputed import extracted, outcome, scores
 
 from im_bench.config import Harness
 from im_bench.evaluation import harness
-from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engine import Engine
-from im_bench.evaluation.engines.hf import Model
 from im_bench.evaluation.tasks import load_tasks
 from im_bench.scores import read_scores
-from im_bench.toy.hub import hub_tables
-from im_bench.toy.hub.tables import write_tables
-from im_bench.toy.world import make_world
-
-ENTRIES = {name: entry for name, entry in BENCHMARKS.items() if entry.tasks}
-# To be quick, one of MMLU's four groups.
-OF_TOY = ENTRIES | {"mmlu": ENTRIES["mmlu"]._replace(tasks=("mmlu_other",))}
-# Other languages are not among the real rows.
-OF_REAL = ENTRIES | {
-    "lambada_multilingual": ENTRIES["lambada_multilingual"]._replace(tasks=("lambada_openai_mt_en",))
-}
-
-LARGER = ("business_ethics", "global_facts", "navigate", "snarks", "word_sorting")
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    """The toy world's rows, more of some tasks so that weights show, and a place for what is read of them."""
-    folder = tmp_path_factory.mktemp("toy")
-    tables = [
-        table._replace(rows=table.rows * 5) if table.config in LARGER and table.split == "test" else table
-        for table in hub_tables(make_world(0))
-    ]
-    write_tables(folder / "hub", tables)
-    return str(folder / "hub"), str(folder / "rows")
-
-
-@pytest.fixture(scope="module")
-def real(shared, tmp_path_factory):
-    # A place of their own: `datasets` takes what it has read of a folder for that of any with the same README.
-    return str(shared / "hub"), str(tmp_path_factory.mktemp("rows"))
-
-
-@pytest.fixture(scope="module")
-def small(make_model, tokenizer):
-    """A real model with random weights."""
-    return Model(make_model(positions=2048).eval(), tokenizer, at_once=32)
 
 
 def half(name, entry, data):
@@ -105,12 +67,14 @@ def test_scores_follow_from_the_items_of_who_knows_every_other_real_answer(real,
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "bbh"])
-def test_of_an_answer_in_steps_its_end_is_kept(toy, tokenizer, tmp_path, monkeypatch, name):
-    entry, written = OF_TOY[name], []
-    lm = half(name, entry, toy)
-    write = lm.generate_until
-    monkeypatch.setattr(lm, "generate_until", lambda requests: written.extend(write(requests)) or written)
-    items = items_of(tmp_path, lm, tokenizer, name, entry, toy, None)
-    ends = [extracted(name, text) for text in written]
-    assert [item["responses"] for item in items] == [[end] for end in ends]
+def test_of_an_answer_in_steps_the_whole_is_kept_and_its_end_is_the_prediction(
+    toy, tokenizer, tmp_path, name
+):
+    items = items_of(tmp_path, half(name, OF_TOY[name], toy), tokenizer, name, OF_TOY[name], toy, None)
+    ends = [extracted(name, item["responses"][0]) for item in items]
+    assert [item["prediction"] for item in items] == ends
+    assert all(
+        "One and one" in item["responses"][0] or end == "[invalid]"
+        for item, end in zip(items, ends, strict=True)
+    )
     assert 0 < ends.count("[invalid]") < len(ends)

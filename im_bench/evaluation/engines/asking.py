@@ -7,6 +7,7 @@ in a file as they come, so that an interrupted benchmark goes on; outside, the c
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,11 @@ class Answered(CacheHook):
             self.keep(key, res)
 
     def keep(self, key: str, answer: Any) -> None:
+        # The likeliest of choices that are no numbers would be the first, and the score look like one.
+        if isinstance(answer, tuple) and math.isnan(answer[0]):
+            raise UserError(
+                "the model's log-likelihoods are no numbers (NaN): its training diverged, or it is broken"
+            )
         self.answers[key] = answer
         self._stream.write(self._line(key))
         self._follow(1)
