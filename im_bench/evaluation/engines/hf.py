@@ -176,7 +176,7 @@ class Stop(StoppingCriteria):
 
 def _bytes_per_token(model: PreTrainedModel) -> int:
     """About what one token of a forward pass holds: logits twice, keys and values, and a layer's activations."""
-    config, size = model.config, model.dtype.itemsize
+    config, size = model.config.get_text_config(), model.dtype.itemsize
     hidden = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     logits = 2 * model.get_output_embeddings().weight.shape[0]
