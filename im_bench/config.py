@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from yaml import YAMLError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -428,8 +428,15 @@ class HF(Frozen):
     """transformers, in process."""
 
     kind: Literal["hf"]
-    batch_size: Count | Literal["auto"]
+    batch_size: int | Literal["auto"]
     """Prompts at once; `auto` fills the memory of the device. Where that is too many, it is halved."""
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def is_auto_or_a_number(cls, value: object) -> object:
+        if value != "auto" and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"engine.batch_size={value}: give a number of prompts from 1, or auto")
+        return value
 
 
 class Fast(Frozen):

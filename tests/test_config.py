@@ -227,6 +227,9 @@ def test_a_missing_value_is_named_with_what_to_type(overrides: list[str], key: s
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
+        (["engine.batch_size=0"], "engine.batch_size=0: give a number of prompts from 1, or auto"),
+        (["engine.batch_size=many"], "engine.batch_size=many: give a number of prompts from 1, or auto"),
+        (["engine=server", "engine.concurrency=0"], "engine.concurrency=0: input should be greater than or"),
         (["subset=full", "subset.size=5"], "subset.size=5 has no meaning with subset=full"),
         (["subset=first", "subset.size=null"], "subset.size: subset=first needs it, e.g. subset.size=1000"),
         (["subset=fraction", "subset.fraction=null"], "subset.fraction: subset=fraction needs it"),

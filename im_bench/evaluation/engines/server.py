@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from aiohttp import ClientError
+from aiohttp import ClientConnectionError, ClientError
 from lm_eval.api.instance import Instance
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
@@ -146,5 +146,7 @@ class Model(Asking, LocalCompletionsAPI):
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, requests.ConnectionError | ClientConnectionError):
+        return "no connection"
     status = getattr(error, "status", None)
     return f"status {status}" if status else " ".join(f"{type(error).__name__} {error}".split())[:200]
