@@ -88,7 +88,7 @@ def _prepare(options: Namespace) -> str:
         cell = ["model=toy", "dataset=toy_long", "train=toy", "benchmark=[wsc273]", "limit=1"]
         where = ["paths.hub=toy", f"paths.results={results}"]
         _call([*IM_BENCH, *cell, *where, "loss=none", "runtime=cpu", "judge=overlap"])
-        (made,) = (results / "store" / "base").iterdir()
+        (made,) = (results / "store" / "base").glob("toy-*")
         (toy,) = (results / "toy").glob("*/hub")
         base, hub = base or made, str(toy) if hub == "toy" else hub
     for name in OURS[TWO]:

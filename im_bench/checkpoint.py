@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -61,6 +62,15 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | str) -> PreTraine
     model = _loaded(AutoModelForCausalLM, checkpoint.weights, checkpoint.revision, dtype=dtype)
     _make_room(model, added_tokens(checkpoint))
     return model
+
+
+def context_length(checkpoint: Checkpoint) -> int | None:
+    """How many tokens a model holds, if its config is at hand and says so."""
+    try:
+        config = _loaded(AutoConfig, checkpoint.weights, checkpoint.revision)
+    except UserError:
+        return None
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def added_tokens(checkpoint: Checkpoint) -> list[int]:

@@ -189,11 +189,19 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def _named_runs(options: argparse.Namespace) -> list[Run]:
-    """The cells of a sweep, or the one of overrides alone."""
-    if options.name is None or "=" in options.name or options.name.startswith(("~", "+")):
-        said = [options.name] if options.name else []
-        return sweep_runs("config", CONF, [*said, *options.overrides])
-    return sweep_runs(*sweep_file(options.name), options.overrides)
+    """The cells of a sweep, or those of overrides alone; a judge without a name is no error yet."""
+    from im_bench.preflight import UNNAMED
+
+    words = [options.name, *options.overrides] if options.name else options.overrides
+    is_sweep = options.name and "=" not in options.name and not options.name.startswith(("~", "+"))
+    name, folder = sweep_file(options.name) if is_sweep else ("config", CONF)
+    words = words[1:] if is_sweep else words
+    try:
+        return sweep_runs(name, folder, words)
+    except UserError as error:
+        if not str(error).startswith("judge.model: a value is needed"):
+            raise
+        return sweep_runs(name, folder, [*words, f"judge.model={UNNAMED}"])
 
 
 def _show_needs(found: Sequence[Need], options: argparse.Namespace) -> int:

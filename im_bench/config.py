@@ -351,7 +351,7 @@ class HumanEval(Frozen):
     runner: Literal["humaneval"]
     samples: Count
     """Programs per problem and temperature."""
-    temperatures: tuple[Annotated[float, Field(ge=0, le=2)], ...]
+    temperatures: Annotated[tuple[Annotated[float, Field(ge=0, le=2)], ...], Field(min_length=1)]
     """The first is the score; the `published` reading takes the best of all."""
     top_p: Fraction
     max_new_tokens: Count

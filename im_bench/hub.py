@@ -45,6 +45,7 @@ def fetch_rows(path: str, config: str | None) -> None:
     Raises:
         UserError: naming what the hub says of it.
     """
+    _check_online(path)
     import datasets
     from datasets.exceptions import DatasetsError
 
@@ -53,6 +54,11 @@ def fetch_rows(path: str, config: str | None) -> None:
     except (DatasetsError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: {standing('dataset', path) or first}") from error
+
+
+def _check_online(what: str) -> None:
+    if os.environ.get("HF_HUB_OFFLINE"):
+        raise UserError(f"{what}: {endpoint()} cannot be reached, or HF_HUB_OFFLINE is set")
 
 
 def cached_model(id: str, revision: str | None) -> Path | None:
@@ -78,6 +84,7 @@ def fetch_model(id: str, revision: str | None) -> None:
     Raises:
         UserError: naming what the hub says of it.
     """
+    _check_online(id)
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 

@@ -64,7 +64,8 @@ class TrainIdentity(Frozen):
 
 
 EngineKind = Literal["hf", "vllm", "sglang", "server"]
-"""Engines agree to the last bits of a log-likelihood only, so scores of one are not taken for another's."""
+"""Engines agree to the last bits of a log-likelihood only, so scores of one are not taken for another's. `context` is
+what an engine was told to hold; null is what the model does."""
 
 
 class HarnessIdentity(Frozen):
@@ -77,6 +78,7 @@ class HarnessIdentity(Frozen):
     data_sha256: str
     prompt: Literal["raw", "chat"] = "raw"
     engine: EngineKind = "hf"
+    context: int | None = None
 
 
 class HumanEvalIdentity(Frozen):
@@ -88,6 +90,7 @@ class HumanEvalIdentity(Frozen):
     data_sha256: str
     seed: int
     engine: EngineKind = "hf"
+    context: int | None = None
 
 
 class AnswersIdentity(Frozen):
@@ -99,6 +102,7 @@ class AnswersIdentity(Frozen):
     limit: int | None
     seed: int
     engine: EngineKind = "hf"
+    context: int | None = None
 
 
 class JudgeIdentity(Frozen):

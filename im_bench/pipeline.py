@@ -152,6 +152,7 @@ def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step, wire
         data_sha256=benchmark_data_sha256(name, entry.datasets, places.hub(run)),
         prompt=spec.prompt,
         engine=run.engine.kind,
+        context=getattr(run.engine, "max_length", None),
     )
     data = identity.data_sha256
     score = partial(stages.score_harness, run=run, name=name, spec=spec, data_sha256=data, wires=wires)
@@ -167,6 +168,7 @@ def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step, 
         data_sha256=benchmark_data_sha256(name, BENCHMARKS[name].datasets, places.hub(run)),
         seed=run.seed,
         engine=run.engine.kind,
+        context=getattr(run.engine, "max_length", None),
     )
     data = identity.data_sha256
     score = partial(stages.score_humaneval, run=run, spec=spec, data_sha256=data, wires=wires)
@@ -190,6 +192,7 @@ def _answers_step(
         limit=run.limit,
         seed=run.seed,
         engine=run.engine.kind,
+        context=getattr(run.engine, "max_length", None),
     )
     answer = partial(
         stages.answer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.error
 import urllib.request
@@ -29,6 +30,10 @@ PACKAGES = {
     "mt_bench": (),
     "alpaca_eval": ("alpaca_eval",),
 }
+
+
+UNNAMED = "UNNAMED"
+"""The judge of a config that names none: one thing among others that are missing."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,8 @@ def _needs(run: c.Run) -> Iterator[Need]:
     for name, spec in run.benchmark.items():
         if name in BENCHMARKS:
             yield from _benchmark(run, name, spec)
-    judged = tuple(name for name in run.benchmark if name in FILES)
-    if judged and isinstance(run.judge.api_key_env, str):
-        yield _key(run.judge.api_key_env, ("judge",), "judge.api_key_env")
+    if any(name in FILES for name in run.benchmark):
+        yield from _judge(run.judge)
     yield from _engine(run.engine)
     if run.tracker.kind == "wandb":
         yield _package("wandb", ("tracker",))
@@ -248,6 +252,17 @@ def _sandbox() -> Need:
         return Need("sandbox", "for model-written programs", ("humaneval",), None, str(error))
 
 
+def _judge(judge: c.Judge) -> Iterator[Need]:
+    if judge.model == UNNAMED:
+        problem = "a value is needed, e.g. judge.model=NAME, or judge=overlap"
+        yield Need("key", "judge.model", ("judge",), None, problem)
+    if judge.kind == "openai" and judge.api_key_env is not None:
+        yield _key(judge.api_key_env, ("judge",), "judge.api_key_env")
+    if judge.kind == "openai" and judge.base_url is not None:
+        check = partial(_ask, "judge.base_url", judge.base_url)
+        yield _tried("server", judge.base_url, ("judge",), check, "it answers")
+
+
 def _engine(engine: c.Engine) -> Iterator[Need]:
     if isinstance(engine, c.Fast):
         check = partial(check_installed, engine)
@@ -255,13 +270,23 @@ def _engine(engine: c.Engine) -> Iterator[Need]:
     if isinstance(engine, c.Server):
         if engine.api_key_env is not None:
             yield _key(engine.api_key_env, ("engine",), "engine.api_key_env")
-        yield _tried("server", engine.base_url, ("engine",), partial(_ask, engine.base_url), "it answers")
+        check = partial(_ask, "engine.base_url", engine.base_url)
+        yield _tried("server", engine.base_url, ("engine",), check, "it answers")
 
 
-def _ask(base_url: str) -> None:
+def _ask(key: str, base_url: str) -> None:
+    """Whether a server of OpenAI's protocol answers, by its list of models."""
     try:
-        urllib.request.urlopen(f"{base_url.rstrip('/')}/models", timeout=10).close()
-    except urllib.error.HTTPError:
-        return  # whatever it thinks of the request, it is there
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        raise UserError(f"engine.base_url={base_url}: no answer ({error}); is it up?") from None
+        with urllib.request.urlopen(f"{base_url.rstrip('/')}/models", timeout=10) as reply:
+            json.load(reply)["data"]
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):  # with its key, it may answer
+            raise UserError(
+                f"{key}={base_url}: no list of models (status {error.code}); it ends in /v1"
+            ) from None
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise UserError(
+            f"{key}={base_url}: no answer ({getattr(error, 'reason', error)}); is it up?"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{key}={base_url}: no list of models; it begins with http and ends in /v1") from None

@@ -344,6 +344,9 @@ def test_defaults_in_identities_never_change() -> None:
         ("HarnessIdentity", "engine"): "hf",
         ("HumanEvalIdentity", "engine"): "hf",
         ("AnswersIdentity", "engine"): "hf",
+        ("HarnessIdentity", "context"): None,
+        ("HumanEvalIdentity", "context"): None,
+        ("AnswersIdentity", "context"): None,
         ("Train", "lora"): None,
         ("Train", "save_epochs"): False,
     }

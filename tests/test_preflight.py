@@ -150,3 +150,32 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_runs(tmp_pat
     )
     assert "engine=vllm: it is not installed; pip install 'im-bench[vllm]'" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
+
+
+def test_a_judge_that_nobody_named_is_one_of_what_is_missing(tmp_path, capsys):
+    assert main(["doctor", "main_table", "--json", f"paths.results={tmp_path}", "benchmark=[mt_bench]"]) == 2
+    found = {need["name"]: need["problem"] for need in json.loads(capsys.readouterr().out)}
+    assert found["judge.model"].startswith("a value is needed")
+    assert len(found) > 5
+
+
+@pytest.mark.parametrize("key", ["engine", "judge"])
+def test_what_answers_and_is_no_model_server_is_told_apart(tmp_path, capsys, world, key, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    asked = {
+        "engine": ["engine=server", "engine.base_url=URL", "benchmark=[piqa]"],
+        "judge": [
+            "judge=openai",
+            "judge.model=m",
+            "judge.api_key_env=null",
+            "judge.base_url=URL",
+            "benchmark=[mt_bench]",
+        ],
+    }[key]
+    with HubServer(world / "hub") as server:
+        words = [word.replace("URL", f"{server.url}/v1") for word in asked]
+        assert main(["doctor", "experiment=toy", "--json", *words, f"paths.results={tmp_path}"]) == 2
+    (found,) = [need for need in json.loads(capsys.readouterr().out) if need["kind"] == "server"]
+    assert (
+        f"{key}.base_url={server.url}/v1: no list of models (status 404); it ends in /v1" in found["problem"]
+    )

@@ -100,7 +100,8 @@ class Engine:
         room = self.lm.max_length - max_new_tokens
         if room <= 0:
             raise UserError(
-                f"max_new_tokens={max_new_tokens}: the model holds {self.lm.max_length}, prompt included"
+                f"max_new_tokens={max_new_tokens}: the model holds {self.lm.max_length}, prompt included; "
+                "ask for fewer, or leave the benchmark out"
             )
         draws = [
             Draw(list(prompt)[-room:], Random(f"{seed}/{index}").getrandbits(32))

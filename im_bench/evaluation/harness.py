@@ -71,6 +71,7 @@ def evaluate(
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS, compression="zstd")
     leaves = [_leaf(name, entry, task, results["results"][task], items) for task in samples]
     headline = group_score(name, entry, leaves)
+    _add_errors(results["results"], samples)
     _write_results(out, results, engine, limit=limit, scores=[headline, *leaves])
     write_scores(out, [headline, *(leaves if len(leaves) > 1 else [])])
 
@@ -193,6 +194,18 @@ def _edits(pair: Any) -> tuple[float, float]:
     reference, prediction = pair
     score = sacrebleu.sentence_ter(prediction, [reference])
     return score.num_edits, score.ref_length
+
+
+def _add_errors(tables: dict[str, dict[str, Any]], samples: dict[str, list[dict[str, Any]]]) -> None:
+    """Standard errors of what is a mean over items; the harness leaves all out with its bootstrap."""
+    for task, rows in samples.items():
+        for key, value in list(tables[task].items()):
+            metric, _, filter_ = key.partition(",")
+            mine = [row[metric] for row in rows if filter_ and row["filter"] == filter_ and metric in row]
+            if len(mine) > 1 and all(isinstance(each, int | float | bool) for each in mine):
+                values = [float(each) for each in mine]
+                if math.isclose(sum(values) / len(values), value, rel_tol=1e-9):
+                    tables[task][f"{metric}_stderr,{filter_}"] = mean_stderr(values)
 
 
 def _write_results(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 STOP = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 CPU_SECONDS = 3.0
 MEMORY_MIB = 1024
-PROBLEMS_PER_CHUNK = 8
+PROBLEMS_PER_CHUNK = 3
 """What is generated, and saved, at once."""
 
 SAMPLES = "samples.jsonl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 TASKS = Path(find_spec("lm_eval").origin or "").parent / "tasks"  # type: ignore[union-attr]  # imported above
 
-logging.getLogger("lm_eval").setLevel(logging.ERROR)
 datasets.disable_progress_bars()
 squad.supply()
 
@@ -71,11 +69,13 @@ def load_tasks(
     try:
         loaded: dict[str, Any] = _manager(name, entry, hub, rows).load(list(entry.tasks))
     except (FileNotFoundError, ConnectionError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"benchmark data of {', '.join(entry.tasks)}: {first.rstrip('.')}; where the hub is out of reach, "
-            "paths.hub=FOLDER can serve it"
-        ) from error
+        first = str(error).strip().splitlines()[0].rstrip(".")[:300]
+        remedy = (
+            "where the hub is out of reach, paths.hub=FOLDER can serve it"
+            if hub is None
+            else f"look at {hub}"
+        )
+        raise UserError(f"benchmark data of {', '.join(entry.tasks)}: {first}; {remedy}") from error
     # A task's templates are programs, and fail in any way on rows they were not made for.
     except Exception as error:
         raise _misfit(name, entry.datasets[0].partition(":")[0], error) from error
@@ -151,7 +151,8 @@ def requests(name: str, task: Any, limit: int | None, chat: Engine | None) -> li
 
 
 def _misfit(name: str, dataset: str, error: Exception) -> UserError:
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    cause = error.__cause__ or error
+    said = " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
     return UserError(
         f"benchmark.{name}: the rows of {dataset} do not fit lm-eval's task ({said}); they need the columns of the "
         "official dataset"

@@ -207,7 +207,8 @@ def test_tasks_are_built_once_whatever_the_checkpoint(hub):
 
 @pytest.mark.parametrize("of_hub", [False, True], ids=["folder", "hub"])
 def test_data_that_is_not_there_is_named_with_the_remedy(hub, of_hub):
-    with pytest.raises(UserError, match="benchmark data of openbookqa: .*paths.hub=FOLDER can serve it"):
+    remedy = "paths.hub=FOLDER can serve it" if of_hub else f"look at {hub}"
+    with pytest.raises(UserError, match=f"benchmark data of openbookqa: .*; .*{remedy}"):
         load_tasks("openbookqa", BENCHMARKS["openbookqa"], None, None if of_hub else hub)
 
 

@@ -149,3 +149,12 @@ def test_a_server_that_does_not_say_its_length_is_asked_to_be_told(checkpoint):
         with pytest.raises(UserError, match="give engine.max_length=NUMBER"):
             open_engine(checkpoint, spec(server), RUNTIME)
         assert open_engine(checkpoint, spec(server, max_length=512), RUNTIME).lm.max_length == 511
+
+
+def test_a_server_that_holds_less_than_the_model_must_be_said_to(checkpoint):
+    with CompletionsServer(checkpoint.weights, max_model_len=100) as server:
+        with pytest.raises(
+            UserError, match="it holds 100 tokens and the model 4096; .* engine.max_length=100"
+        ):
+            open_engine(checkpoint, spec(server), RUNTIME)
+        assert open_engine(checkpoint, spec(server, max_length=100), RUNTIME).lm.max_length == 99

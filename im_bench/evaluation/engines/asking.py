@@ -7,6 +7,7 @@ in a file as they come, so that an interrupted benchmark goes on; outside, the c
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from lm_eval.api.model import CacheHook, TemplateLM, hash_args
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from im_bench.config import UserError
+
+logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
 class Draw(NamedTuple):

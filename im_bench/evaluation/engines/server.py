@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -15,9 +17,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
 from im_bench import config
-from im_bench.checkpoint import Checkpoint, load_tokenizer
+from im_bench.checkpoint import Checkpoint, context_length, load_tokenizer
 from im_bench.config import UserError
 from im_bench.evaluation.engines.asking import Asking, Draw, Sampling
+
+# They tell of each attempt with its traceback; what comes of all is told once.
+for talker in ("lm_eval.models.api_models", "asyncio"):
+    logging.getLogger(talker).setLevel(logging.CRITICAL)
 
 
 class Model(Asking, LocalCompletionsAPI):
@@ -44,7 +50,7 @@ class Model(Asking, LocalCompletionsAPI):
             ),  # one at a time takes another path through lm-eval, to no gain
             max_retries=spec.retries,
             timeout=int(spec.timeout_seconds),
-            max_length=self._length(served),
+            max_length=self._length(served, checkpoint),
         )
         self.room = self.max_length
         self.max_gen_toks = self._max_gen_toks
@@ -97,11 +103,15 @@ class Model(Asking, LocalCompletionsAPI):
         try:
             return ask(*arguments, **options)
         except (ClientError, TimeoutError, OSError) as error:
+            if getattr(error, "status", None) in (400, 401, 403, 404, 413, 422):
+                raise UserError(
+                    f"{self._where()}: it refuses a request (status {error.status}); its own log says why"  # type: ignore[union-attr]  # looked at above
+                ) from error
             raise UserError(
                 f"{self._where()}: {_sentence(error)}, {self._spec.retries} times; what was answered is kept, and "
                 "the same command goes on"
             ) from error
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
             raise UserError(
                 f"{self._where()}: the reply has no log-probabilities of the prompt (echo with logprobs), or is no "
                 f"completion ({type(error).__name__}: {error})"
@@ -133,13 +143,23 @@ class Model(Asking, LocalCompletionsAPI):
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self._where()}: no list of models ({_sentence(error)}); is it up?") from error
 
-    def _length(self, served: dict[str, Any]) -> int:
-        length = self._spec.max_length or served.get("max_model_len")
-        if length is None:
+    def _length(self, served: dict[str, Any], checkpoint: Checkpoint) -> int:
+        """What the server holds; where that is less than the model does, it must be said, as scores depend on it."""
+        holds: int | None = served.get("max_model_len")
+        said = self._spec.max_length
+        if said is not None:
+            return said if holds is None else min(said, holds)
+        if holds is None:
             raise UserError(
                 f"{self._where()}: it does not say how many tokens {served['id']} holds; give engine.max_length=NUMBER"
             )
-        return int(length)
+        own = context_length(checkpoint)
+        if own is not None and holds < own:
+            raise UserError(
+                f"{self._where()}: it holds {holds} tokens and the model {own}; serve it with all, or say "
+                f"engine.max_length={holds}"
+            )
+        return holds
 
     def _where(self) -> str:
         return f"engine.base_url={self._url}"
