@@ -35,6 +35,15 @@ def main(folder: Path) -> None:
             train_here(folder, job, tell)
         except UserError as error:
             tell({"error": str(error)})
+        else:
+            _leave_together()
+
+
+def _leave_together() -> None:
+    """Who ended first would break the others' connections, and gloo aborts at a broken one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
