@@ -64,16 +64,17 @@ def evaluate(
     with engine.benchmark(out, tally.more) as answered:
         # No bootstrap of the harness's: 100,000 draws in plain Python; standard errors are ours.
         results = lm_eval.evaluate(engine.lm, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
-    samples = results.pop("samples")
-    items = [
-        item for task in tasks for item in _items(task, samples[task.task_name], entry, engine, answered)
-    ]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS, compression="zstd")
-    leaves = [_leaf(name, entry, task, results["results"][task], items) for task in samples]
-    headline = group_score(name, entry, leaves)
-    _add_errors(results["results"], samples)
-    _write_results(out, results, engine, limit=limit, scores=[headline, *leaves])
-    write_scores(out, [headline, *(leaves if len(leaves) > 1 else [])])
+        samples = results.pop("samples")
+        items = [
+            item for task in tasks for item in _items(task, samples[task.task_name], entry, engine, answered)
+        ]
+        _check_outcomes(name, items)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS, compression="zstd")
+        leaves = [_leaf(name, entry, task, results["results"][task], items) for task in samples]
+        headline = group_score(name, entry, leaves)
+        _add_errors(results["results"], samples)
+        _write_results(out, results, engine, limit=limit, scores=[headline, *leaves])
+        write_scores(out, [headline, *(leaves if len(leaves) > 1 else [])])
 
 
 def _items(

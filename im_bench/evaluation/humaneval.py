@@ -25,6 +25,7 @@ from im_bench.config import UserError
 from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.counting import Follow, Tally, nobody
+from im_bench.evaluation.engines.asking import cut
 from im_bench.evaluation.sandbox import Outcome, Program, run_programs
 from im_bench.scores import Score, write_scores
 
@@ -190,7 +191,7 @@ def _sample(
                 stop=STOP,
                 done=tally.more,
             )
-            done |= zip(draws, map(until_stop, texts), strict=True)
+            done |= zip(draws, (cut(text, STOP) for text in texts), strict=True)
             write_rows(out / SAMPLES, (_row(draw, completion) for draw, completion in done.items()))
             log.info("humaneval: %d programs written", len(done))
     return done
@@ -201,12 +202,6 @@ def _draws(problems: Sequence[Problem], temperature: float, spec: config.HumanEv
     for problem in problems:
         for index in range(spec.samples if temperature > 0 else 1):
             yield Draw(problem.task_id, temperature, index)
-
-
-def until_stop(completion: str) -> str:
-    """The completion up to the first stop string, which an engine may or may not have cut."""
-    ends = [place for place in map(completion.find, STOP) if place >= 0]
-    return completion[: min(ends, default=len(completion))]
 
 
 def _saved(out: Path) -> dict[Draw, str]:

@@ -124,13 +124,12 @@ class _Redirected(TaskFactory):
 
 
 _built: dict[tuple[Any, int | None, str | None], list[Instance]] = {}
-"""Requests by task, limit and chat template: a second checkpoint is asked the same."""
+"""Requests by task, limit and what spells a chat: a second checkpoint is asked the same."""
 
 
 def requests(name: str, task: Any, limit: int | None, chat: Engine | None) -> list[Instance]:
     """The requests of a task as the harness builds them, once a process; with `chat`, in its chat template."""
-    template = None if chat is None else chat.tokenizer.chat_template
-    key = (task, limit, template)
+    key = (task, limit, None if chat is None else _spelling(chat))
     if key in _built:
         return _built[key]
     # A generator of its own for every task: else its examples would depend on what was scored before.
@@ -148,6 +147,11 @@ def requests(name: str, task: Any, limit: int | None, chat: Engine | None) -> li
         raise _misfit(name, task.config.dataset_path, error) from error
     _built[key] = task.instances
     return _built[key]
+
+
+def _spelling(chat: Engine) -> str:
+    """The chat template, and the special tokens that it may write."""
+    return str((chat.tokenizer.chat_template, chat.tokenizer.special_tokens_map))
 
 
 def _misfit(name: str, dataset: str, error: Exception) -> UserError:

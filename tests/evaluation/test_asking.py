@@ -1,6 +1,7 @@
 """A benchmark's requests: kept as they are answered, resumed, measured, and halved where memory ends."""
 
 import json
+from copy import deepcopy
 
 import pyarrow.parquet
 import pytest
@@ -13,8 +14,8 @@ from im_bench.config import HF, Harness, UserError
 from im_bench.evaluation import harness, tasks
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engine import ANSWERED, open_engine
-from im_bench.evaluation.engines.asking import Draw, Sampling
-from im_bench.evaluation.engines.hf import Noise, cut
+from im_bench.evaluation.engines.asking import Answered, Draw, Sampling, cut
+from im_bench.evaluation.engines.hf import Noise
 from im_bench.scores import read_scores
 from im_bench.toy.files import write_world
 
@@ -114,6 +115,44 @@ def test_a_model_that_diverged_has_no_score(engine, hub, tmp_path):
         engine.lm.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(UserError, match="log-likelihoods are no numbers"):
         scored(tmp_path, engine, hub)
+
+
+def test_a_model_that_diverged_has_no_score_of_what_it_writes(engine, hub, tmp_path):
+    with torch.no_grad():
+        engine.lm.model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="logits are no numbers"):
+        scored(tmp_path, engine, hub, "gsm8k", limit=1)
+    for temperature in (0, 0.7):
+        with pytest.raises(UserError, match="logits are no numbers"):
+            engine.generate([[1, 5]], max_new_tokens=2, temperature=temperature, seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of the task itself
+def test_an_item_whose_outcome_is_no_number_has_no_score(engine, hub, tmp_path):
+    with torch.no_grad():
+        engine.lm.model.lm_head.weight.mul_(1e6)  # every answer's probability is 0
+    with pytest.raises(UserError, match=r"benchmark\.truthfulqa: \d items have no number as outcome"):
+        scored(tmp_path, engine, hub, "truthfulqa", limit=2)
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_answers_are_kept_until_there_are_scores(engine, hub, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(harness, "write_scores", Failing(None, KeyboardInterrupt(), after=0))
+        with pytest.raises(KeyboardInterrupt):
+            scored(tmp_path, engine, hub, limit=2)
+    assert len((tmp_path / ANSWERED).read_text().splitlines()) == 4
+    monkeypatch.setattr(engine.lm, "_model_call", None)  # calling it would fail
+    scored(tmp_path, engine, hub, limit=2)
+    assert not (tmp_path / ANSWERED).exists()
+
+
+def test_kept_answers_are_whole_while_they_are_read_again(tmp_path, monkeypatch):
+    (tmp_path / ANSWERED).write_text(kept := '["a", "one", [1, 1, 0]]\n')
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pathlib.Path.replace", Failing(None, KeyboardInterrupt(), after=0))
+        Answered(tmp_path / ANSWERED, lambda more: None)
+    assert (tmp_path / ANSWERED).read_text() == kept
 
 
 def test_an_error_that_is_not_of_memory_stays_itself(engine, hub, tmp_path, monkeypatch):
@@ -222,6 +261,18 @@ def test_a_second_checkpoint_does_not_build_prompts_again(engine, hub, tmp_path,
     monkeypatch.setattr(task, "fewshot_context", None)  # calling it would fail
     scored(tmp_path / "two", engine, hub, shots=3)
     assert items(tmp_path / "one") == items(tmp_path / "two")
+
+
+def test_another_end_token_in_the_same_template_is_another_prompt(checkpoint, tokenizer, hub, tmp_path):
+    prompts = []
+    for end in ("</s>", "<pad>"):
+        other = deepcopy(tokenizer)
+        other.eos_token = end
+        save(tmp_path / end[1:-1], None, other)
+        engine = open_engine(Checkpoint(checkpoint.weights, None, tmp_path / end[1:-1]), ENGINE, RUNTIME)
+        scored(tmp_path / "out", engine, hub, shots=1, limit=1, prompt="chat")
+        prompts += [item["prompt"] for item in items(tmp_path / "out")]
+    assert len(set(prompts)) == 2
 
 
 def test_rows_that_do_not_fit_the_task_are_named_with_what_they_lack(engine, tmp_path):

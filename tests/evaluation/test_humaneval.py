@@ -12,7 +12,8 @@ import pytest
 from im_bench import config
 from im_bench.config import UserError
 from im_bench.evaluation import humaneval
-from im_bench.evaluation.humaneval import Problem, evaluate, load_problems, pass_at_k, until_stop
+from im_bench.evaluation.engines.asking import cut
+from im_bench.evaluation.humaneval import Problem, evaluate, load_problems, pass_at_k
 from im_bench.evaluation.sandbox import run_programs
 from im_bench.scores import read_scores
 
@@ -104,10 +105,9 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_pass():
 
 
 def test_a_completion_ends_at_the_first_stop_string():
-    assert until_stop("    return 1\n# done\nprint(2)") == "    return 1"
-    assert until_stop("    if x:\n        return 1\n    # fine\n    print(x)\n") == (
-        "    if x:\n        return 1\n    # fine\n    print(x)\n"
-    )
+    assert cut("    return 1\n# done\nprint(2)", humaneval.STOP) == "    return 1"
+    whole = "    if x:\n        return 1\n    # fine\n    print(x)\n"
+    assert cut(whole, humaneval.STOP) == whole
 
 
 def test_scores_are_the_mean_over_problems_with_its_error(tmp_path):

@@ -10,6 +10,8 @@ from im_bench.config import Harness, Server, UserError
 from im_bench.evaluation import harness
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engine import ANSWERED, open_engine
+from im_bench.evaluation.engines import server as server_engine
+from im_bench.evaluation.engines.asking import Answered
 from im_bench.scores import read_scores
 from im_bench.toy.files import write_world
 
@@ -105,9 +107,58 @@ def test_another_model_than_the_checkpoint_is_refused(served, checkpoint, tmp_pa
     other = Checkpoint(str(tmp_path), None, checkpoint.tokenizer)
     with pytest.raises(UserError, match="it serves .*, and not this checkpoint; start one with `vllm serve"):
         open_engine(other, spec(served), RUNTIME)
-    open_engine(other, spec(served, model=checkpoint.weights), RUNTIME)  # who names it knows
     with pytest.raises(UserError, match="engine.model=nobody: .* has no such model; it has "):
         open_engine(checkpoint, spec(served, model="nobody"), RUNTIME)
+
+
+def test_a_served_name_is_believed_unless_its_folder_is_another(checkpoint, tmp_path):
+    other = Checkpoint(str(tmp_path), None, checkpoint.tokenizer)
+    with CompletionsServer(checkpoint.weights, name="tuned") as server:
+        named = spec(server, model="tuned", max_length=512)
+        open_engine(checkpoint, named, RUNTIME)
+        open_engine(other._replace(weights="org/of-the-hub"), named, RUNTIME)
+        with pytest.raises(
+            UserError, match=f"serves {checkpoint.weights} .* not this checkpoint, {tmp_path}"
+        ):
+            open_engine(other, named, RUNTIME)
+        server.about["root"] = "/elsewhere/model"
+        with pytest.raises(UserError, match="serves /elsewhere/model .* not this checkpoint"):
+            open_engine(other, named, RUNTIME)
+        server.about["root"] = "org/of-the-hub"
+        open_engine(other, named, RUNTIME)
+
+
+def test_a_text_that_begins_with_the_start_token_is_given_no_second(served, checkpoint):
+    here, there = (open_engine(checkpoint, one, RUNTIME).lm for one in (ENGINE, spec(served)))
+    texts = ("<s>The sea", "The sea", "", "<s>")
+    alone = [here.tok_encode(text) for text in texts]
+    assert alone == [there.tok_encode(text) for text in texts] == there.tok_encode(texts)
+
+
+def test_sglang_gives_no_second_start_token_either(tokenizer):
+    from im_bench.evaluation.engines.sglang import Model
+
+    lm = object.__new__(Model)  # SGLang itself needs a GPU
+    lm.tokenizer, lm.add_bos_token = tokenizer, True
+    assert lm.tok_encode(["<s>The sea", "The sea"]) == [tokenizer.encode("The sea")] * 2
+
+
+def test_a_reply_without_log_probabilities_is_told_and_an_error_of_our_own_stays_itself(
+    checkpoint, hub, tmp_path, monkeypatch
+):
+    with CompletionsServer(checkpoint.weights) as server:
+        engine = open_engine(checkpoint, spec(server, retries=1), RUNTIME)
+        with monkeypatch.context() as patch:
+            patch.setattr(server.writer, "logprobs", lambda *_: None)
+            with pytest.raises(UserError, match="the reply has no log-probabilities .*TypeError"):
+                scored(tmp_path / "told", engine, hub, "piqa", limit=1)
+
+        def broken(*_):
+            raise KeyError("a broken hook")
+
+        monkeypatch.setattr(Answered, "add_partial", broken)
+        with pytest.raises(KeyError, match="a broken hook"):
+            scored(tmp_path / "own", engine, hub, "piqa", limit=1)
 
 
 def test_a_server_that_is_not_up_is_named(checkpoint):
@@ -158,3 +209,19 @@ def test_a_server_that_holds_less_than_the_model_must_be_said_to(checkpoint):
         ):
             open_engine(checkpoint, spec(server), RUNTIME)
         assert open_engine(checkpoint, spec(server, max_length=100), RUNTIME).lm.max_length == 99
+        with pytest.raises(UserError, match=r"engine.max_length=101: .* holds 100 tokens"):
+            open_engine(checkpoint, spec(server, max_length=101), RUNTIME)
+
+
+def test_a_model_that_does_not_say_its_length_must_be_said_to(served, checkpoint, monkeypatch):
+    monkeypatch.setattr(server_engine, "context_length", lambda checkpoint: None)
+    with pytest.raises(
+        UserError, match="holds 4096 tokens, and the model's config .* engine.max_length=4096"
+    ):
+        open_engine(checkpoint, spec(served), RUNTIME)
+    assert open_engine(checkpoint, spec(served, max_length=4096), RUNTIME).lm.max_length == 4095
+
+
+def test_a_server_that_holds_more_than_the_model_is_asked_for_what_the_model_does(checkpoint):
+    with CompletionsServer(checkpoint.weights, max_model_len=5000) as server:
+        assert open_engine(checkpoint, spec(server), RUNTIME).lm.max_length == 4095

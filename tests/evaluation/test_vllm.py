@@ -12,7 +12,7 @@ from im_bench.checkpoint import Checkpoint, save
 from im_bench.config import Fast, Harness, UserError
 from im_bench.evaluation import harness
 from im_bench.evaluation.benchmarks import BENCHMARKS
-from im_bench.evaluation.engine import open_engine
+from im_bench.evaluation.engine import ANSWERED, open_engine
 from im_bench.toy.files import write_world
 
 SPEC = Fast(kind="vllm", gpus=1, memory=0.5, max_length=None)
@@ -39,22 +39,43 @@ def column(out, name):
     return [item[name] for item in pyarrow.parquet.read_table(out / "items.parquet").to_pylist()]
 
 
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world") / "world"
+    write_world(folder, 0)
+    return str(folder / "hub")
+
+
+def score(out, engine, hub, name):
+    out.mkdir(exist_ok=True)
+    spec = Harness(runner="harness", shots=None)
+    harness.evaluate(out, engine, name=name, entry=BENCHMARKS[name], spec=spec, limit=4, hub=hub)
+
+
 @pytest.mark.parametrize("name", ["piqa", "gsm8k"])
-def test_vllm_scores_as_transformers_does(checkpoint, tmp_path, name):
-    write_world(tmp_path / "world", 0)
+def test_vllm_scores_as_transformers_does(checkpoint, hub, tmp_path, name):
     for where, spec in (("here", ENGINE), ("there", SPEC)):
-        (tmp_path / where).mkdir()
-        harness.evaluate(
-            tmp_path / where,
-            open_engine(checkpoint, spec, RUNTIME),
-            name=name,
-            entry=BENCHMARKS[name],
-            spec=Harness(runner="harness", shots=None),
-            limit=4,
-            hub=str(tmp_path / "world/hub"),
-        )
+        score(tmp_path / where, open_engine(checkpoint, spec, RUNTIME), hub, name)
     for what in ("prediction", "outcome", "prompt_tokens", "answer_tokens", "cut_tokens"):
         assert column(tmp_path / "here", what) == column(tmp_path / "there", what)
+
+
+def test_what_vllm_has_written_is_kept_chunk_by_chunk(checkpoint, hub, tmp_path, monkeypatch):
+    lm = (engine := open_engine(checkpoint, SPEC, RUNTIME)).lm
+    lm.chunk, asked, generate = 3, [], lm._model_generate
+
+    def breaking(requests, **options):
+        asked.append(len(requests))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return generate(requests, **options)
+
+    monkeypatch.setattr(lm, "_model_generate", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        score(tmp_path, engine, hub, "gsm8k")
+    assert len((tmp_path / ANSWERED).read_text().splitlines()) == 3
+    score(tmp_path, engine, hub, "gsm8k")
+    assert asked == [3, 1, 1]
 
 
 def test_vllm_writes_as_transformers_does_and_each_sample_has_its_seed(checkpoint):

@@ -38,6 +38,28 @@ class Sampling(NamedTuple):
     stop: tuple[str, ...]
 
 
+def cut(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string."""
+    return text[: min((place for place in map(text.find, stop) if place >= 0), default=len(text))]
+
+
+def begun_once(tokenizer: Any, text: str | Sequence[str], ids: list[Any]) -> list[Any]:
+    """The tokens of a text, or of several, without the start token that was added to one that begins with it.
+
+    A chat template may write it; transformers and vLLM add none then, the others of lm-eval's models do.
+    """
+    if not isinstance(text, str):
+        return [begun_once(tokenizer, *pair) for pair in zip(text, ids, strict=True)]
+    start = tokenizer.bos_token
+    twice = start is not None and text.startswith(start) and ids[:2] == [tokenizer.bos_token_id] * 2
+    return ids[1:] if twice else ids
+
+
+def no_numbers(what: str) -> UserError:
+    """Of such a model the first choice or token would be the likeliest, and its score look like one."""
+    return UserError(f"the model's {what} are no numbers (NaN): its training diverged, or it is broken")
+
+
 class Size(NamedTuple):
     """Tokens of one request."""
 
@@ -61,8 +83,9 @@ class Answered(CacheHook):
             key, answer, size = json.loads(line)
             self.answers[key], self.sizes[key] = answer, Size(*size)
         # Rewritten, because the last line may be cut.
-        lines = [self._line(key) for key in self.answers]
-        file.write_text("".join(lines), encoding="utf-8")
+        draft = file.with_name(f"{file.name}.draft")
+        draft.write_text("".join(self._line(key) for key in self.answers), encoding="utf-8")
+        draft.replace(file)
         self._stream = file.open("a", encoding="utf-8", buffering=1)
         follow(len(self.answers))
 
@@ -73,11 +96,8 @@ class Answered(CacheHook):
             self.keep(key, res)
 
     def keep(self, key: str, answer: Any) -> None:
-        # The likeliest of choices that are no numbers would be the first, and the score look like one.
         if isinstance(answer, tuple) and math.isnan(answer[0]):
-            raise UserError(
-                "the model's log-likelihoods are no numbers (NaN): its training diverged, or it is broken"
-            )
+            raise no_numbers("log-likelihoods")
         self.answers[key] = answer
         self._stream.write(self._line(key))
         self._follow(1)
@@ -104,6 +124,8 @@ class Asking(TemplateLM):
     answered: Answered | None = None
     room: int
     """Tokens of a prompt and its scored continuation that the model takes."""
+    chunk: int | None = None
+    """Texts that lm-eval's class writes without telling of any; None where it tells of each as it comes."""
 
     def write(self, draws: Sequence[Draw], how: Sampling, done: Callable[[int], None]) -> list[str]:
         """A text for each draw, without end token and stop string, its first space kept.
@@ -138,15 +160,17 @@ class Asking(TemplateLM):
             return ask(requests, disable_tqdm=True)
         keys = [hash_args(kind, request.args) for request in requests]
         kept = self.answered.answers
+        chunk = self.chunk if kind == "generate_until" else None
         while rest := [
             (key, request) for key, request in zip(keys, requests, strict=True) if key not in kept
         ]:
+            asked = rest[:chunk]
             try:
-                found = ask([request for _, request in rest], disable_tqdm=True)
+                found = ask([request for _, request in asked], disable_tqdm=True)
             except RuntimeError as error:
                 self.use_less_memory(error)
                 continue
-            for (key, _), answer in zip(rest, found, strict=True):
+            for (key, _), answer in zip(asked, found, strict=True):
                 if key not in kept:
                     self.answered.keep(key, answer)
         return [tuple(kept[key]) if kind == "loglikelihood" else kept[key] for key in keys]

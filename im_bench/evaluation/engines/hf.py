@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from im_bench.config import UserError
-from im_bench.evaluation.engines.asking import Asking, Draw, Sampling
+from im_bench.evaluation.engines.asking import Asking, Draw, Sampling, cut, no_numbers
 
 MOST_AT_ONCE = 64
 SHARE = 0.7
@@ -73,6 +73,10 @@ class Model(Asking, HFLM):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _model_generate(self, *arguments: Any, **options: Any) -> Tensor:
+        numbers = LogitsProcessorList([_Numbers()])
+        return super()._model_generate(*arguments, **options, logits_processor=numbers)
+
     def write(self, draws: Sequence[Draw], how: Sampling, done: Callable[[int], None]) -> list[str]:
         texts: dict[int, str] = {}
         self._shrunk = 1
@@ -104,7 +108,7 @@ class Model(Asking, HFLM):
             attention_mask=mask_bt.to(self.device),
             max_new_tokens=how.max_new_tokens,
             do_sample=False,  # of what the noise makes the likeliest
-            logits_processor=LogitsProcessorList(_noise(draws, how, self.device)),
+            logits_processor=LogitsProcessorList([_Numbers(), *_noise(draws, how, self.device)]),
             stopping_criteria=StoppingCriteriaList([Stop(self.tokenizer, how.stop, ids_bt.shape[1])]),
             pad_token_id=self.tokenizer.pad_token_id,
         )
@@ -117,9 +121,13 @@ class Model(Asking, HFLM):
         return self.tokenizer.decode(anchor + ids, skip_special_tokens=True)[start:]
 
 
-def cut(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string."""
-    return text[: min((place for place in map(text.find, stop) if place >= 0), default=len(text))]
+class _Numbers(LogitsProcessor):
+    """Refuses logits that are none."""
+
+    def __call__(self, input_ids: Tensor, scores_bv: Tensor) -> Tensor:
+        if scores_bv.isnan().any():
+            raise no_numbers("logits")
+        return scores_bv
 
 
 class Noise(LogitsProcessor):

@@ -19,7 +19,7 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 from im_bench import config
 from im_bench.checkpoint import Checkpoint, context_length, load_tokenizer
 from im_bench.config import UserError
-from im_bench.evaluation.engines.asking import Asking, Draw, Sampling
+from im_bench.evaluation.engines.asking import Asking, Draw, Sampling, begun_once
 
 # They tell of each attempt with its traceback; what comes of all is told once.
 for talker in ("lm_eval.models.api_models", "asyncio"):
@@ -66,6 +66,9 @@ class Model(Asking, LocalCompletionsAPI):
             )
         return os.environ[name]
 
+    def tok_encode(self, string: str | Sequence[str], *arguments: Any, **options: Any) -> list[Any]:
+        return begun_once(self.tokenizer, string, super().tok_encode(string, *arguments, **options))
+
     def loglikelihood(self, *arguments: Any, **options: Any) -> list[tuple[float, bool]]:
         return self._told(super().loglikelihood, *arguments, **options)
 
@@ -111,11 +114,26 @@ class Model(Asking, LocalCompletionsAPI):
                 f"{self._where()}: {_sentence(error)}, {self._spec.retries} times; what was answered is kept, and "
                 "the same command goes on"
             ) from error
-        except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"{self._where()}: the reply has no log-probabilities of the prompt (echo with logprobs), or is no "
-                f"completion ({type(error).__name__}: {error})"
-            ) from error
+        except json.JSONDecodeError as error:
+            raise self._no_completion(error) from error
+
+    def parse_logprobs(self, outputs: Any, **options: Any) -> list[tuple[float, bool]]:
+        return self._read(super().parse_logprobs, outputs, **options)
+
+    def parse_generations(self, outputs: Any, **options: Any) -> list[str]:
+        return self._read(super().parse_generations, outputs, **options)
+
+    def _read(self, parse: Callable[..., list[Any]], outputs: Any, **options: Any) -> list[Any]:
+        try:
+            return parse(outputs, **options)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise self._no_completion(error) from error
+
+    def _no_completion(self, error: Exception) -> UserError:
+        return UserError(
+            f"{self._where()}: the reply has no log-probabilities of the prompt (echo with logprobs), or is no "
+            f"completion ({type(error).__name__}: {error})"
+        )
 
     def _served(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What the server says of the model that is the checkpoint."""
@@ -123,6 +141,8 @@ class Model(Asking, LocalCompletionsAPI):
         models = self._models()
         for model in models:
             named = self._spec.model is not None and model["id"] == self._spec.model
+            if named:
+                self._check_root(model, checkpoint)
             if named or (self._spec.model is None and wanted & {model["id"], model.get("root")}):
                 return model
         names = ", ".join(model["id"] for model in models) or "none"
@@ -132,6 +152,16 @@ class Model(Asking, LocalCompletionsAPI):
             f"{self._where()}: it serves {names}, and not this checkpoint; start one with `vllm serve "
             f"{checkpoint.weights} --tokenizer {checkpoint.tokenizer}`, or say which it is with engine.model=NAME"
         )
+
+    def _check_root(self, model: dict[str, Any], checkpoint: Checkpoint) -> None:
+        """A name is any; but where a folder is served, it is the checkpoint's. A hub's model may be a copy."""
+        root, own = Path(model.get("root") or checkpoint.weights), Path(checkpoint.weights)
+        local = root.is_absolute() or root.exists()
+        if local and own.exists() and root.resolve() != own.resolve():
+            raise UserError(
+                f"engine.model={self._spec.model}: {self._url} serves {root} under this name, and not this "
+                f"checkpoint, {own}; serve that, under its own path and engine.model=null"
+            )
 
     def _models(self) -> list[dict[str, Any]]:
         try:
@@ -144,22 +174,31 @@ class Model(Asking, LocalCompletionsAPI):
             raise UserError(f"{self._where()}: no list of models ({_sentence(error)}); is it up?") from error
 
     def _length(self, served: dict[str, Any], checkpoint: Checkpoint) -> int:
-        """What the server holds; where that is less than the model does, it must be said, as scores depend on it."""
+        """What the model holds; where the server holds less, it must be said, as scores depend on it."""
         holds: int | None = served.get("max_model_len")
         said = self._spec.max_length
         if said is not None:
-            return said if holds is None else min(said, holds)
+            if holds is not None and said > holds:
+                raise UserError(
+                    f"engine.max_length={said}: {self._url} holds {holds} tokens; say so many, or serve it with more"
+                )
+            return said
         if holds is None:
             raise UserError(
                 f"{self._where()}: it does not say how many tokens {served['id']} holds; give engine.max_length=NUMBER"
             )
         own = context_length(checkpoint)
-        if own is not None and holds < own:
+        if own is None:
+            raise UserError(
+                f"{self._where()}: it holds {holds} tokens, and the model's config does not say how many it does; "
+                f"say engine.max_length={holds}"
+            )
+        if holds < own:
             raise UserError(
                 f"{self._where()}: it holds {holds} tokens and the model {own}; serve it with all, or say "
                 f"engine.max_length={holds}"
             )
-        return holds
+        return own
 
     def _where(self) -> str:
         return f"engine.base_url={self._url}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lm_eval.models.sglang_causallms import SGLangLM
 
 from im_bench import config
 from im_bench.checkpoint import Checkpoint, load_tokenizer
-from im_bench.evaluation.engines.asking import Asking, Draw, Sampling
+from im_bench.evaluation.engines.asking import Asking, Draw, Sampling, begun_once
 
 CHUNK = 1024
 """Prompts handed over at once: SGLang schedules them itself; after each so many they are kept."""
@@ -16,6 +17,8 @@ CHUNK = 1024
 
 class Model(Asking, SGLangLM):
     """lm-eval's model of SGLang."""
+
+    chunk = CHUNK
 
     def __init__(self, checkpoint: Checkpoint, spec: config.Fast) -> None:
         tokenizer = load_tokenizer(checkpoint.tokenizer)
@@ -33,6 +36,9 @@ class Model(Asking, SGLangLM):
             **({"revision": checkpoint.revision} if checkpoint.revision else {}),
         )
         self.room = self.max_length
+
+    def tok_encode(self, string: str | Sequence[str], *arguments: Any, **options: Any) -> list[Any]:
+        return begun_once(self.tokenizer, string, super().tok_encode(string, *arguments, **options))
 
     def write(self, draws: Sequence[Draw], how: Sampling, done: Callable[[int], None]) -> list[str]:
         texts: list[str] = []

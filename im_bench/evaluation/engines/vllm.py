@@ -18,6 +18,8 @@ CHUNK = 1024
 class Model(Asking, VLLM):
     """lm-eval's model of vLLM."""
 
+    chunk = CHUNK
+
     def __init__(self, checkpoint: Checkpoint, spec: config.Fast) -> None:
         super().__init__(
             pretrained=checkpoint.weights,
