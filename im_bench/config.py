@@ -356,6 +356,15 @@ class HumanEval(Frozen):
     top_p: Fraction
     max_new_tokens: Count
 
+    @field_validator("temperatures")
+    @classmethod
+    def temperatures_differ(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{each:g}" for each in value}) < len(value):  # as scores are named by them
+            raise ValueError(
+                f"benchmark.humaneval.temperatures={list(value)}: one is there more than once; each needs its own"
+            )
+        return value
+
 
 class MTBench(Frozen):
     """Two-turn questions, graded 1 to 10 by the judge."""
@@ -467,7 +476,7 @@ class Server(Frozen):
     retries: Count
     """Of one request that fails; then the benchmark does."""
     max_length: Count | None
-    """Tokens of prompt and answer together; null is what the server says."""
+    """Tokens of prompt and answer together; null is what the model holds, and the server must."""
 
 
 Engine = Annotated[HF | Fast | Server, Field(discriminator="kind")]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from im_bench import config as c
 from im_bench import places, stages
@@ -151,8 +152,7 @@ def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step, wire
         limit=run.limit,
         data_sha256=benchmark_data_sha256(name, entry.datasets, places.hub(run)),
         prompt=spec.prompt,
-        engine=run.engine.kind,
-        context=getattr(run.engine, "max_length", None),
+        **_engine(run.engine),
     )
     data = identity.data_sha256
     score = partial(stages.score_harness, run=run, name=name, spec=spec, data_sha256=data, wires=wires)
@@ -167,8 +167,7 @@ def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step, 
         limit=run.limit,
         data_sha256=benchmark_data_sha256(name, BENCHMARKS[name].datasets, places.hub(run)),
         seed=run.seed,
-        engine=run.engine.kind,
-        context=getattr(run.engine, "max_length", None),
+        **_engine(run.engine),
     )
     data = identity.data_sha256
     score = partial(stages.score_humaneval, run=run, spec=spec, data_sha256=data, wires=wires)
@@ -191,8 +190,7 @@ def _answers_step(
         max_new_tokens=max_new_tokens,
         limit=run.limit,
         seed=run.seed,
-        engine=run.engine.kind,
-        context=getattr(run.engine, "max_length", None),
+        **_engine(run.engine),
     )
     answer = partial(
         stages.answer,
@@ -205,6 +203,11 @@ def _answers_step(
     )
     label = f"{checkpoint.label}-{family}"
     return Step("answers", identity, answer, needs=(checkpoint,), label=label, version=2)
+
+
+def _engine(engine: c.Engine) -> dict[str, Any]:
+    """What of an engine changes an answer."""
+    return {"engine": engine.kind, "context": getattr(engine, "max_length", None)}
 
 
 def _verdicts_step(

@@ -63,12 +63,13 @@ class Need:
 
 def needs(runs: Iterable[c.Run]) -> list[Need]:
     """Everything that these cells need, each thing once; what is missing is not fetched."""
-    found: dict[tuple[str, str], Need] = {}
+    found: dict[tuple[str | None, ...], Need] = {}
     for run in runs:
         for need in _needs(run):
-            known = found.get((need.kind, need.name))
-            of = tuple(dict.fromkeys((*(known.of if known else ()), *need.of)))
-            found[need.kind, need.name] = replace(need, of=of)
+            # By its place too: two files of a user's are both called `local`.
+            this = (need.kind, need.name, need.at, need.problem)
+            of = tuple(dict.fromkeys((*(found[this].of if this in found else ()), *need.of)))
+            found[this] = replace(need, of=of)
     return _with_hub_rows(list(found.values()))
 
 

@@ -24,6 +24,9 @@ from im_bench.stages import tokenizer
 from im_bench.store import Step, StepFailed, Store
 from im_bench.tracking import Tracker, open_tracker
 
+ANSWERING = ("harness", "humaneval", "answers")
+"""Kinds of steps that the model answers."""
+
 log = logging.getLogger(__name__)
 
 
@@ -103,25 +106,40 @@ def _trained(cell: Cell, store: Store) -> dict[str, Any]:
 def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
     """Refuse now what would else be found after hours of training."""
     checked: set[tuple[object, ...]] = set()
-    _check_served(cells)
+    _check_served(cells, todo)
     for cell in cells:
-        check_installed(cell.run.engine)
-        _check_template(cell.run)
+        if _asked(cell, todo):
+            check_installed(cell.run.engine)
+        _check_template(cell, todo)
         if cell.run.model.source == "hub" and any(
             step.kind == "base" for step in cell.steps() if step.key in todo
         ):
             _check_hub_model(cell.run.model)
-        if cell.run.loss.trains and cell.checkpoint.key in todo:
+        if _trains(cell, todo):
             _check_dataset(cell.run, checked)
         if any(step.kind == "verdicts" and step.key in todo for step in cell.benchmarks.values()):
             open_judge(cell.run.judge)
 
 
-def _check_template(run: Run) -> None:
+def _asked(cell: Cell, todo: dict[str, Step]) -> list[str]:
+    """The benchmarks that the model has still to answer; a verdict needs its answers and no model."""
+    return [
+        name
+        for name, step in cell.benchmarks.items()
+        if any(each.kind in ANSWERING and each.key in todo for each in (step, *step.needs))
+    ]
+
+
+def _check_template(cell: Cell, todo: dict[str, Step]) -> None:
     """A tokenizer may lack a chat template where nobody asks in one."""
-    specs = {name: spec for name, spec in run.benchmark.items() if not isinstance(spec, HumanEval)}
-    asking = [name for name, spec in specs.items() if getattr(spec, "prompt", "chat") == "chat"]
-    users = [*(["training"] if run.loss.trains else []), *asking]
+    run = cell.run
+    specs = {name: run.benchmark[name] for name in _asked(cell, todo)}
+    asking = [
+        name
+        for name, spec in specs.items()
+        if not isinstance(spec, HumanEval) and getattr(spec, "prompt", "chat") == "chat"
+    ]
+    users = [*(["training"] if _trains(cell, todo) else []), *asking]
     if run.model.chat_template == "own" and run.model.source != "toy" and users:
         try:
             tokenizer(run)
@@ -129,13 +147,23 @@ def _check_template(run: Run) -> None:
             raise UserError(f"{error} (needed by {', '.join(users)})") from None
 
 
-def _check_served(cells: Sequence[Cell]) -> None:
-    """One served name cannot be several checkpoints."""
-    named = [cell for cell in cells if isinstance(cell.run.engine, Server) and cell.run.engine.model]
+def _trains(cell: Cell, todo: dict[str, Step]) -> bool:
+    return cell.run.loss.trains and cell.checkpoint.key in todo
+
+
+def _check_served(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
+    """One served name cannot be several checkpoints, nor one that is not there yet."""
+    asked = [cell for cell in cells if _asked(cell, todo)]
+    named = [cell for cell in asked if isinstance(cell.run.engine, Server) and cell.run.engine.model]
     if len({cell.checkpoint.key for cell in named}) > 1:
         raise UserError(
             "engine.model: one served model cannot be all checkpoints of a sweep; leave it null, and serve each "
             "under its own path"
+        )
+    if any(_trains(cell, todo) for cell in named):
+        raise UserError(
+            "engine.model: what is served was there before this checkpoint is trained; leave it null, and after "
+            "the training serve the checkpoint under its own path"
         )
 
 

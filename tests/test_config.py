@@ -188,6 +188,7 @@ def test_a_composed_config_loses_nothing_when_it_is_written_and_read(whole: Dict
         ("benchmark.piqa.shots", -1),
         ("benchmark.humaneval.samples", 0),
         ("benchmark.humaneval.temperatures", 0.1),
+        ("benchmark.humaneval.temperatures", [0.1, 0.7, 0.1]),
         ("benchmark.mt_bench.max_new_tokens", 0),
         ("report.reading", "both"),
         ("dataset.format", "xml"),

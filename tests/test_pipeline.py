@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -14,10 +15,13 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from im_bench import sweep
 from im_bench.cli import main
 from im_bench.composing import CONF, compose_run
+from im_bench.config import UserError
 from im_bench.pipeline import Cell, plan
 from im_bench.report.collect import FILE, Row, read_ledger
+from im_bench.store import Step
 
 LEDGER = (
     "sweep cell model dataset subset loss seed benchmark category task metric value stderr count total "
@@ -315,6 +319,40 @@ def test_a_model_without_a_chat_template_answers_what_is_asked_as_plain_text(
         assert main(["run", *words(given, folder, *plain, *asked)]) == 2
         said = capsys.readouterr().err
         assert f"has no chat template; use model.chat_template=tulu (needed by {needed})" in said
+
+
+def todo(cell: Cell, *done: str) -> dict[str, Step]:
+    return {step.key: step for step in cell.steps() if step.kind not in done}
+
+
+def test_an_engine_is_needed_only_where_something_is_to_be_answered(planned: Callable[..., Cell]) -> None:
+    cell = planned("engine=vllm")
+    for done in ((), ("base", "train"), ("base", "train", "harness")):
+        with pytest.raises(UserError, match="engine=vllm: it is not installed"):
+            sweep._check([cell], todo(cell, *done))
+    sweep._check([cell], todo(cell, "base", "train", "harness", "answers"))
+
+
+def test_a_chat_template_is_needed_only_where_something_is_still_asked_in_it(
+    planned: Callable[..., Cell], given: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(given / "model", tmp_path / "model")
+    (tmp_path / "model/chat_template.jinja").unlink()
+    cell = planned(f"model.path={tmp_path / 'model'}", "model.chat_template=own")
+    for done, needed in (((), "training, .*mt_bench"), (("train", "answers"), None)):
+        with pytest.raises(UserError, match=f"needed by {needed}") if needed else nullcontext():
+            sweep._check([cell], todo(cell, *done))
+
+
+def test_a_named_model_of_a_server_is_there_before_it_is_asked(planned: Callable[..., Cell]) -> None:
+    words = ["engine=server", "engine.base_url=http://localhost:1/v1", "engine.model=tuned"]
+    it, im = planned(*words), planned(*words, "loss=im")
+    with pytest.raises(UserError, match="engine.model: what is served was there before this checkpoint"):
+        sweep._check([it], todo(it))
+    sweep._check([it], todo(it, "train"))
+    with pytest.raises(UserError, match="one served model cannot be all checkpoints"):
+        sweep._check([it, im], todo(it, "train") | todo(im, "train"))
+    sweep._check([it, im], todo(im, "train"))  # what is done asks no server
 
 
 def test_progress_is_told_in_requests_within_the_share_of_the_step(given: Path, tmp_path: Path) -> None:

@@ -114,6 +114,20 @@ def test_each_thing_is_named_once_with_all_that_need_it(tmp_path, capsys):
     assert len(harness["needed_by"]) == 17
 
 
+def test_two_files_of_one_name_are_two_needs(tmp_path, capsys):
+    (tmp_path / "there.jsonl").write_text('{"prompt": "Hi", "completion": "Hello."}\n')
+    mine = """
+        defaults: [config, override experiment: toy, override dataset: local, override benchmark: [piqa], _self_]
+        hydra: {sweeper: {params: {dataset.path: 'FOLDER/missing.jsonl,FOLDER/there.jsonl'}}}
+    """
+    (tmp_path / "mine.yaml").write_text(mine.replace("FOLDER", str(tmp_path)))
+    assert main(["doctor", str(tmp_path / "mine.yaml"), "--json", f"paths.results={tmp_path}"]) == 2
+    found = [need for need in json.loads(capsys.readouterr().out) if need["kind"] == "dataset"]
+    missing, there = sorted(found, key=lambda need: need["problem"] is None)
+    assert missing["problem"] == f"dataset.path={tmp_path / 'missing.jsonl'}: no such file"
+    assert there["at"] == str(tmp_path / "there.jsonl")
+
+
 def test_what_is_missing_is_told_with_its_remedy(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     (tmp_path / "model").mkdir()
