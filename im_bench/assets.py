@@ -19,7 +19,10 @@ from im_bench.config import UserError
 
 FASTCHAT = "https://raw.githubusercontent.com/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/fastchat/llm_judge/data"
 ALPACA_EVAL = (
-    "https://raw.githubusercontent.com/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20/results"
+    "https://raw.githubusercontent.com/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20"
+)
+ALPACA_EVAL_HUB = (
+    "https://huggingface.co/datasets/tatsu-lab/alpaca_eval/resolve/2edc6fad8be6b14ea7230aabfd08188da6b8b814"
 )
 
 log = logging.getLogger(__name__)
@@ -59,16 +62,37 @@ ASSETS = {
     ),
     # What the 1.0 judge compared with is only on the hub; the repository has another sample of it.
     "alpaca_eval/reference_outputs_v1": Asset(
-        "https://huggingface.co/datasets/tatsu-lab/alpaca_eval/resolve/main/alpaca_eval.json",
-        None,
+        f"{ALPACA_EVAL_HUB}/alpaca_eval.json",
+        "d92b92c51e8f1962a21193abe74e6f727c2bc8286035f4041505ff38a7c3ae51",
         ("alpaca_eval/reference_outputs_v1.json*", "alpaca_eval/reference_outputs/*davinci_003.json*"),
     ),
     "alpaca_eval/reference_outputs_v2": Asset(
-        f"{ALPACA_EVAL}/gpt4_1106_preview/model_outputs.json",
-        None,
+        f"{ALPACA_EVAL}/results/gpt4_1106_preview/model_outputs.json",
+        "83db546b872ddebee8965fd05fa48461ee3c32bc695c62fb57f2d214ff741ec4",
         ("alpaca_eval/reference_outputs_v2.json*", "alpaca_eval/reference_outputs/gpt4_1106_preview.json*"),
     ),
+    # Length control: what a new model's fit needs, and what the published fits are.
+    "alpaca_eval/df_gamed": Asset(
+        f"{ALPACA_EVAL_HUB}/df_gamed.csv",
+        "97aeec3f1c7de6dee6fd31fe66f1702623f4614c3efe1c6fc5f4927cd5fd674d",
+        ("alpaca_eval/df_gamed.csv",),
+    ),
+    "alpaca_eval/instruction_difficulty": Asset(
+        f"{ALPACA_EVAL_HUB}/instruction_difficulty.csv",
+        "e28d875bb334f75e17acd1e4ed659b261860e3db379cf5de29060301bed0a18b",
+        ("alpaca_eval/instruction_difficulty.csv", "alpaca_eval/instruction_difficulty*.csv"),
+    ),
+    "alpaca_eval/glm_weights": Asset(
+        f"{ALPACA_EVAL}/src/alpaca_eval/metrics/weights/weighted_alpaca_eval_gpt4_turbo/length_controlled_v1/"
+        "baseline_gpt4_1106_preview.csv",
+        "3bd6d5a46327020f1b3eea79ac62d537f89a953d44ab0a6da83c954e36a23254",
+        ("alpaca_eval/glm_weights.csv", "alpaca_eval/*glm_weights*.csv"),
+    ),
 }
+
+
+class AssetMissing(UserError):
+    """An asset is not in its folder, or cannot be fetched."""
 
 
 def find_asset(name: str, folder: str | None, cache: Path) -> Path:
@@ -89,7 +113,7 @@ def find_asset(name: str, folder: str | None, cache: Path) -> Path:
         found = sorted(Path(folder).glob(pattern))
         if found:
             return found[0]
-    raise UserError(f"paths.assets={folder}: the folder lacks {asset.patterns[0]}")
+    raise AssetMissing(f"paths.assets={folder}: the folder lacks {asset.patterns[0]}")
 
 
 def fetch(
@@ -114,7 +138,7 @@ def fetch(
             if isinstance(error, UserError):
                 raise
             reason = getattr(error, "reason", None) or error
-            raise UserError(
+            raise AssetMissing(
                 f"{address}: could not be fetched ({reason}). Without network, {remedy}"
             ) from None
         finally:

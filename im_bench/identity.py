@@ -6,11 +6,9 @@ field with a Python default is left out of the key while it holds it; such a def
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field
-
-from im_bench.config import Frozen, HumanEval, Judge, Subset, Train
+from im_bench.config import Frozen, HumanEval, Subset, Train
 
 
 class BaseIdentity(Frozen):
@@ -105,16 +103,25 @@ class AnswersIdentity(Frozen):
     context: int | None = None
 
 
+class GivenIdentity(Frozen):
+    """Answers that somebody else's model gave."""
+
+    questions: Literal["mt_bench", "alpaca_eval"]
+    sha256: str
+    limit: int | None
+
+
 class JudgeIdentity(Frozen):
     """What of a judge changes its verdicts."""
 
-    kind: Literal["overlap", "openai"]
-    model: str
-    temperature: Annotated[float, Field(ge=0, le=2)]
-
-    @classmethod
-    def of(cls, judge: Judge) -> JudgeIdentity:
-        return cls(kind=judge.kind, model=judge.model, temperature=judge.temperature)
+    kind: Literal["overlap", "openai", "replay"]
+    model: str | None = None
+    temperature: float | None = None
+    body: dict[str, Any] = {}
+    sha256: tuple[str, ...] = ()
+    """Of the files of a replay."""
+    pairwise: Literal["own", "ranking"] = "own"
+    both_orders: bool = False
 
 
 class VerdictsIdentity(Frozen):
@@ -125,3 +132,4 @@ class VerdictsIdentity(Frozen):
     judge: JudgeIdentity
     assets_sha256: dict[str, str]
     seed: int
+    length_control: bool = False

@@ -7,7 +7,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from im_bench.assets import file_sha256, find_asset
+from im_bench.assets import AssetMissing, file_sha256, find_asset
 from im_bench.config import Dataset, Run, Training
 from im_bench.data.conversations import file_format
 from im_bench.data.published import dataset_file
@@ -32,9 +32,22 @@ def rows(run: Run, data_sha256: str) -> str | None:
     return None if run.paths.hub is None else str(run.paths.cache / "rows" / data_sha256[:16])
 
 
-def asset(run: Run, name: str) -> Path:
+def asset(run: Training, name: str) -> Path:
     """The file of an asset, see `im_bench.assets.ASSETS`."""
     return find_asset(name, assets_folder(run), run.paths.cache)
+
+
+def asset_if_there(run: Training, name: str) -> Path | None:
+    """The file of an asset that can be done without; None where it cannot be had, which is tried once."""
+    return _asset_if_there(name, assets_folder(run), run.paths.cache)
+
+
+@cache
+def _asset_if_there(name: str, folder: str | None, cache: Path) -> Path | None:
+    try:
+        return find_asset(name, folder, cache)
+    except AssetMissing:
+        return None
 
 
 def assets_folder(run: Training) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 FILE = "scores.json"
@@ -37,6 +37,20 @@ class Score:
     """What the table must say under the column."""
     truncated: int = 0
     """Items whose prompt was longer than the model's context, so that its beginning was left out."""
+    judge_prompt_tokens: int | None = None
+    """Tokens that the judge read for these verdicts, by the server's count; of a benchmark's headline number."""
+    judge_answer_tokens: int | None = None
+    """Tokens that it wrote."""
+    judge_cost: float | None = None
+    """US dollars, at the prices of when they were asked."""
+    source: str | None = None
+    """The file that a number was taken from, where nothing here made it."""
+
+
+def billed(score: Score, bill: tuple[int | None, int | None, float | None]) -> Score:
+    """A score with what its verdicts took: tokens read, tokens written, US dollars."""
+    read, written, cost = bill
+    return replace(score, judge_prompt_tokens=read, judge_answer_tokens=written, judge_cost=cost)
 
 
 def write_scores(out: Path, scores: Iterable[Score]) -> None:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from im_bench.config import UserError
+from im_bench.counting import Follow, Tally, nobody
 from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.completions import Completions
-from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.quiet import quiet
-from im_bench.judging.judge import Comparison, Judge
-from im_bench.scores import Score, write_scores
+from im_bench.judging.judge import Comparison, Judge, tell_mute
+from im_bench.scores import Score, billed, write_scores
 
 if TYPE_CHECKING:
     from im_bench.evaluation.engine import Engine
@@ -32,6 +35,10 @@ ANNOTATOR = "annotator"
 """A folder: the package's config of the judge, and the prompt."""
 CHUNK = 128
 """Instructions answered between two saves."""
+NO_OUTPUTS = "length control needs the outputs, which these annotations do not have"
+NOT_OFFICIAL = "length control is of the official instructions, and these annotations have others"
+NO_FIT = "length control cannot be fitted to so few annotations, or to annotations that are all alike"
+TALKERS = ("alpaca_eval", "sklearn", "patsy", "pandas")
 NO_LENGTH_CONTROL = "length control needs df_gamed.csv of the AlpacaEval data set, which is not at hand"
 
 
@@ -40,12 +47,24 @@ class Annotator(NamedTuple):
 
     config: str
     labels: tuple[str, str]
+    usual_tokens: int
+    """Of a reply."""
 
 
-ANNOTATORS = {
-    1: Annotator("alpaca_eval_gpt4", ("model_1", "model_2")),
-    2: Annotator("weighted_alpaca_eval_gpt4_turbo", ("m", "M")),
-}
+RANKING = Annotator("alpaca_eval_gpt4", ("model_1", "model_2"), usual_tokens=36)
+WEIGHTED = Annotator("weighted_alpaca_eval_gpt4_turbo", ("m", "M"), usual_tokens=1)
+
+
+class Ways(NamedTuple):
+    """How two outputs are compared, where there is a choice."""
+
+    ranking: bool = False
+    """By the ranking prompt of 1.0 in 2.0 too."""
+    both_orders: bool = False
+    """Shown in both orders, the preference being the mean; else once, in an order drawn by the package."""
+
+
+PLAIN = Ways()
 
 
 def answer(
@@ -74,7 +93,9 @@ def answer(
             texts = engine.generate(
                 prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=seed, done=tally.more
             )
-            write_rows(saved, [_answer(row, text, model_id) for row, text in zip(chunk, texts, strict=True)])
+            cut = [engine.num_cut(prompt, max_new_tokens) for prompt in prompts]
+            found = zip(chunk, texts, cut, strict=True)
+            write_rows(saved, [_answer(row, text, lost, model_id) for row, text, lost in found])
     write_rows(out / ANSWERS, [row for saved in chunks for row in read_rows(saved)])
     for saved in chunks:
         saved.unlink()
@@ -89,37 +110,102 @@ def judge(
     references: Path,
     gold: Path,
     seed: int,
+    ways: Ways = PLAIN,
+    length_control: bool = False,
     gamed: Path | None = None,
+    limit: int | None = None,
 ) -> None:
     """Have the answers in the folder `answers` compared with those in the file `references`, into `out`.
 
     Args:
         version: of AlpacaEval, 1 or 2; `references` are the outputs of its model to beat.
-        gold: outputs that a judge without language holds answers against: those of AlpacaEval 2.0.
+        gold: outputs that a judge without language holds answers against: those of AlpacaEval 2.0, in the official
+            order of the instructions.
         seed: of the order in which the judge sees the two outputs.
-        gamed: df_gamed.csv of the AlpacaEval data set, for the length-controlled win rate of 2.0; it holds
-            the difficulty of each official instruction, in their order.
+        length_control: whether the length-controlled win rate is wanted besides.
+        gamed: df_gamed.csv of the AlpacaEval data set, which length control needs.
+        limit: the answers are to the first so many instructions.
 
     Raises:
-        UserError: an answered instruction that is not among the references.
+        UserError: answers that are not one to each instruction, an instruction that is not among the references.
     """
     given = read_rows(answers / ANSWERS, ("instruction", "output"))
+    asked = [row["instruction"] for row in read_rows(gold, ("instruction", "output"))]
+    check_one_to_each(answers / ANSWERS, given, asked[:limit])
+    truncated = sum(row.pop("cut_tokens", 0) > 0 for row in given)
     rivals = _outputs_to(given, references)
     golds = [row["output"] for row in _outputs_to(given, gold)]
-    with quiet():
-        template = _write_annotator(out / ANNOTATOR, judge, ANNOTATORS[version].config)
-        completions = _completions(judge, template, ANNOTATORS[version].labels, rivals, given, golds)
-        annotations = _annotate(rivals, given, completions, config=out / ANNOTATOR, seed=seed)
-    write_rows(out / ANNOTATIONS, annotations)
-    scores = [win_rate(annotations, version, judge)]
-    if version == 2:
-        scores.append(length_controlled(annotations, gamed, judge))
+    annotator = WEIGHTED if version == 2 and not ways.ranking else RANKING
+    import_package()
+    with quiet(*TALKERS):
+        template = _write_annotator(out / ANNOTATOR, judge, annotator.config)
+        completions = _completions(judge, template, annotator, rivals, given, golds, seed)
+        annotate = partial(_annotate, completions=completions, config=out / ANNOTATOR, seed=seed)
+        annotations = _both_orders(annotate, rivals, given) if ways.both_orders else annotate(rivals, given)
+    rows = [row | {"preference_raw_completion": completions.said(row)} for row in annotations]
+    write_rows(out / ANNOTATIONS, rows)
+    mute = [row["preference_raw_completion"] for row in rows if row["preference"] is None]
+    tell_mute(judge.name, mute, len(rows))
+    headline = replace(win_rate(rows, version, judge=judge.name, note=judge.note), truncated=truncated)
+    scores = [billed(headline, completions.bill)]
+    if length_control:
+        places = {instruction: place for place, instruction in enumerate(asked)}
+        scores.append(length_controlled(rows, places, gamed, judge=judge.name, note=judge.note))
     write_scores(out, [*scores, _length(given, version)])
 
 
-def win_rate(annotations: Sequence[Mapping[str, Any]], version: int, judge: Judge) -> Score:
+def import_package(*, alone: bool = False) -> None:
+    """Import alpaca_eval, which takes seconds.
+
+    It sets the root logger's level, which is put back before anybody waits for a judge.
+
+    Args:
+        alone: whether the process does nothing else, so that pandas may be told to hold texts as plain objects: the
+            package goes through its frames row by row, which is twice as fast then.
+    """
+    with quiet(*TALKERS):
+        import alpaca_eval.annotators
+        import pandas
+
+        assert alpaca_eval.annotators
+        if alone:
+            pandas.set_option("future.infer_string", False)
+
+
+def check_one_to_each(
+    path: Path, answers: Sequence[dict[str, Any]], asked: Sequence[str], *, known: Sequence[str] = ()
+) -> None:
+    """Refuse answers that are not one model's, one to each instruction.
+
+    Args:
+        known: instructions that may have an answer, whether they are asked or not.
+
+    Raises:
+        UserError: naming the file, and the models or the instruction.
+    """
+    generators = {row.setdefault("generator", "answers") for row in answers}
+    if len(generators) > 1:
+        raise UserError(f"{path}: holds answers of several models: {', '.join(sorted(map(str, generators)))}")
+    times = Counter(row["instruction"] for row in answers)
+    twice = next((text for text in times if times[text] > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: has several answers to {twice[:80]!r}; every instruction needs one")
+    unknown = next((text for text in times if text not in set(known or asked)), None)
+    if unknown is not None:
+        raise UserError(f"{path}: answers {unknown[:80]!r}, which was not asked")
+    missing = [text for text in asked if text not in times]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} instructions have no answer, the first being {missing[0][:80]!r}; every one "
+            "needs one, if only an empty output"
+        )
+
+
+def win_rate(
+    annotations: Sequence[Mapping[str, Any]], version: int, *, judge: str, note: str | None
+) -> Score:
     """The package's win rate in percent; an annotation without a preference makes the count smaller."""
-    with quiet():
+    with quiet(*TALKERS):
         from alpaca_eval.metrics import get_winrate
 
         preferences = [math.nan if row["preference"] is None else row["preference"] for row in annotations]
@@ -134,26 +220,87 @@ def win_rate(annotations: Sequence[Mapping[str, Any]], version: int, judge: Judg
         count=int(found["n_total"]),
         total=len(annotations),
         direction="higher",
-        judge=judge.name,
-        reading_note=judge.note,
+        judge=judge,
+        reading_note=note,
     )
 
 
-def length_controlled(annotations: Sequence[Mapping[str, Any]], gamed: Path | None, judge: Judge) -> Score:
-    """The package's length-controlled win rate of AlpacaEval 2.0 in percent; none without `gamed`."""
-    task, metric = "alpaca_eval_2_length_controlled", "length_controlled_winrate"
-    score = replace(win_rate(annotations, 2, judge), task=task, metric=metric, value=None, stderr=None)
+def length_controlled(
+    annotations: Sequence[Mapping[str, Any]],
+    places: Mapping[str, int],
+    gamed: Path | None,
+    *,
+    judge: str,
+    note: str | None,
+) -> Score:
+    """The package's length-controlled win rate of AlpacaEval 2.0 in percent, fitted to these annotations.
+
+    Args:
+        places: of each instruction in the official order, by which `gamed` knows its difficulty.
+        gamed: df_gamed.csv of the AlpacaEval data set; without it there is no value.
+    """
+    score = as_length_controlled(win_rate(annotations, 2, judge=judge, note=note))
     if gamed is None:
         return replace(score, count=0, reading_note=NO_LENGTH_CONTROL)
+    if not all("output_1" in row and "output_2" in row for row in annotations):
+        return replace(score, count=0, reading_note=NO_OUTPUTS)
+    if not all(row["instruction"] in places for row in annotations):
+        return replace(score, count=0, reading_note=NOT_OFFICIAL)
     if not score.count:
         return score
-    with quiet():
+    with quiet(*TALKERS):
         from alpaca_eval.metrics import glm_winrate
+        from pandas import DataFrame
 
         glm_winrate.hf_hub_download = lambda **_: str(gamed)  # all that it would fetch
-        found = glm_winrate.get_length_controlled_winrate(list(annotations), save_weights_dir=None)
+        rows = DataFrame(list(annotations), index=[places[row["instruction"]] for row in annotations])
+        rows["preference"] = rows["preference"].astype(float)
+        try:
+            found = glm_winrate.get_length_controlled_winrate(rows, save_weights_dir=None)
+        except ValueError:
+            return replace(score, count=0, reading_note=NO_FIT)
     value, stderr = _number(found["length_controlled_winrate"]), _number(found["lc_standard_error"])
     return replace(score, value=value, stderr=stderr)
+
+
+def is_published(model: str, score: Score) -> bool:
+    """Whether the leaderboard that the package brings has this very win rate for the model."""
+    with quiet(*TALKERS):
+        from alpaca_eval.constants import ALPACAEVAL_2_LEADERBOARD_PATHS, ANNOTATOR_CONFIG_AE2
+        from pandas import read_csv
+
+        board = read_csv(
+            ALPACAEVAL_2_LEADERBOARD_PATHS / f"{ANNOTATOR_CONFIG_AE2}_leaderboard.csv", index_col=0
+        )
+        return (
+            model in board.index
+            and score.value is not None
+            and abs(board.win_rate[model] - score.value) < 1e-6
+        )
+
+
+def published_length_controlled(model: str, weights: Path, difficulty: Path) -> float | None:
+    """The length-controlled win rate that a model's published fit gives over all 805 instructions; None without one.
+
+    Args:
+        weights: of the fits of AlpacaEval 2.0's leaderboard, by model.
+        difficulty: of each instruction, by its place.
+    """
+    with quiet(*TALKERS):
+        from alpaca_eval.metrics import glm_winrate
+        from pandas import read_csv
+
+        fits = read_csv(weights, index_col=0)
+        if model not in fits.index:
+            return None
+        glm_winrate.hf_hub_download = lambda **_: str(difficulty)  # all that it would fetch
+        return 100 * float(glm_winrate.predict_winrate(model, "gpt4_1106_preview", fits))
+
+
+def as_length_controlled(score: Score) -> Score:
+    """A win rate's row for its length-controlled twin, without a value yet."""
+    task, metric = "alpaca_eval_2_length_controlled", "length_controlled_winrate"
+    return replace(score, task=task, metric=metric, value=None, stderr=None)
 
 
 def _length(given: Sequence[Mapping[str, Any]], version: int) -> Score:
@@ -185,32 +332,48 @@ def _write_annotator(folder: Path, judge: Judge, name: str) -> str:
 def _completions(
     judge: Judge,
     template: str,
-    labels: tuple[str, str],
+    annotator: Annotator,
     rivals: Sequence[Mapping[str, Any]],
     given: Sequence[Mapping[str, Any]],
     golds: Sequence[str],
+    seed: int,
 ) -> Completions:
     """The judge behind every prompt that the package may make of these pairs, in either order."""
-    from alpaca_eval.utils import make_prompts, prompt_to_chatml
-    from pandas import DataFrame
+    from alpaca_eval.utils import prompt_to_chatml
 
     comparisons = []
     for rival, row, good in zip(rivals, given, golds, strict=True):
         pair = (rival["output"], row["output"])
-        comparisons += [Comparison(row["instruction"], each, labels, good) for each in (pair, pair[::-1])]
-    rows = [(each.question, *each.answers) for each in comparisons]
-    prompts, _ = make_prompts(DataFrame(rows, columns=["instruction", "output_1", "output_2"]), template)
-    known = dict(zip(prompts, comparisons, strict=True))
-    return Completions(judge, messages=prompt_to_chatml(template), comparisons=known)
+        orders = (pair, pair[::-1])
+        asked = partial(Comparison, row["instruction"], labels=annotator.labels, reference=good)
+        comparisons += [asked(each, rival=rival["generator"]) for each in orders]
+    known = {_prompt(template, each): each for each in comparisons}
+    return Completions(
+        judge,
+        messages=prompt_to_chatml(template),
+        comparisons=known,
+        seed=seed,
+        usual_tokens=annotator.usual_tokens,
+    )
+
+
+def _prompt(template: str, comparison: Comparison) -> str:
+    """The prompt as the package makes it, marker by marker; a hundred times faster than by its data frames."""
+    first, second = comparison.answers
+    fields = {"instruction": comparison.question, "output_1": first, "output_2": second}
+    for marker in dict.fromkeys(re.findall(r"{([^ \s]+?)}", template)):
+        template = template.replace("{" + marker + "}", fields[marker], 1)
+    return template
 
 
 def _annotate(
     rivals: list[dict[str, Any]],
     given: list[dict[str, Any]],
-    completions: Completions,
     *,
+    completions: Completions,
     config: Path,
     seed: int,
+    draw_order: bool = True,
 ) -> list[dict[str, Any]]:
     """The package's annotations; `preference` goes from 1, the rival is better, to 2, the answer is."""
     from alpaca_eval import utils
@@ -224,11 +387,32 @@ def _annotate(
         seed=seed,
         caching_path=None,
         is_avoid_reannotations=False,
+        is_randomize_output_order=draw_order,
         other_output_keys_to_keep=("preference_raw_completion", "preference_version"),
     )
     annotations = package.annotate_head2head(rivals, given, is_ordered=True, chunksize=None)
-    rows = json.loads(DataFrame(annotations).to_json(orient="records", double_precision=15))
-    return [row | {"preference_raw_completion": completions.said(row)} for row in rows]
+    annotated: list[dict[str, Any]] = json.loads(
+        DataFrame(annotations).to_json(orient="records", double_precision=15)
+    )
+    return annotated
+
+
+def _both_orders(
+    annotate: Callable[..., list[dict[str, Any]]],
+    rivals: list[dict[str, Any]],
+    given: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The mean preference of the two orders, so that two verdicts that disagree are a tie; both must be there."""
+    straight = annotate(rivals, given, draw_order=False)
+    swapped = annotate(given, rivals, draw_order=False)
+    return [
+        row | {"preference": _mean(row["preference"], other["preference"])}
+        for row, other in zip(straight, swapped, strict=True)
+    ]
+
+
+def _mean(straight: float | None, swapped: float | None) -> float | None:
+    return None if straight is None or swapped is None else (straight + 3 - swapped) / 2
 
 
 def _outputs_to(given: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, Any]]:
@@ -237,11 +421,13 @@ def _outputs_to(given: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str
     for row in given:
         if row["instruction"] not in outputs:
             raise UserError(f"{path}: there is no output to the instruction {row['instruction'][:80]!r}")
-    return [outputs[row["instruction"]] for row in given]
+    # The package tells outputs apart by who generated them.
+    return [{"generator": "reference"} | outputs[row["instruction"]] for row in given]
 
 
-def _answer(row: Mapping[str, Any], text: str, model_id: str) -> dict[str, str]:
-    rest = {"generator": model_id, "dataset": row.get("dataset", "")}
+def _answer(row: Mapping[str, Any], text: str, cut: int, model_id: str) -> dict[str, Any]:
+    """As the package has them, and how many tokens of the prompt the context had no room for."""
+    rest = {"generator": model_id, "dataset": row.get("dataset", ""), "cut_tokens": cut}
     return {"instruction": row["instruction"], "output": text.strip()} | rest
 
 

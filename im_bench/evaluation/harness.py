@@ -22,8 +22,8 @@ from lm_eval.utils import handle_non_serializable, hash_string, sanitize_model_n
 
 from im_bench import config
 from im_bench.config import UserError
+from im_bench.counting import Follow, Tally, nobody
 from im_bench.evaluation.benchmarks import Entry
-from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.engine import Engine
 from im_bench.evaluation.engines.asking import Answered
 from im_bench.evaluation.tasks import hand_out, load_tasks, requests

@@ -22,9 +22,9 @@ import pyarrow.parquet
 
 from im_bench import config
 from im_bench.config import UserError
+from im_bench.counting import Follow, Tally, nobody
 from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.benchmarks import BENCHMARKS
-from im_bench.evaluation.counting import Follow, Tally, nobody
 from im_bench.evaluation.engines.asking import cut
 from im_bench.evaluation.sandbox import Outcome, Program, run_programs
 from im_bench.scores import Score, write_scores

@@ -7,17 +7,18 @@ Questions, references, judge prompts, answers and judgments are JSON lines with 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from im_bench.config import UserError
+from im_bench.counting import Follow, Tally, nobody
 from im_bench.data.rows import read_rows, write_rows
-from im_bench.evaluation.counting import Follow, Tally, nobody
-from im_bench.judging.judge import Judge, Rating, Reply, Request
-from im_bench.scores import Score, write_scores
+from im_bench.judging.judge import Judge, Rating, Reply, Request, spoken, tell_mute, total
+from im_bench.scores import Score, billed, write_scores
 
 if TYPE_CHECKING:
     from im_bench.evaluation.engine import Engine
@@ -35,6 +36,9 @@ TEMPERATURES = (
 WITH_REFERENCE = frozenset({"math", "reasoning", "coding"})
 """Categories whose judge prompt shows the reference answers."""
 VERDICT_TOKENS = 2048
+USUAL_TOKENS = 150
+"""Of a rating with its reasons."""
+BEST = 10
 UNRATED = -1
 """FastChat's score of a judgment without a rating; its averages and ours leave it out."""
 
@@ -56,47 +60,57 @@ def answer(
     model_id: str,
     follow: Follow = nobody,
 ) -> None:
-    """Answer the questions, at most the first `limit` of each category, into `out`.
+    """Answer the questions, at most the first `limit` of each category, into `out`; a saved group is not asked again.
 
     The second turn follows the model's own first answer.
     """
     asked = _first_of_each(read_questions(questions), limit)
-    turns: dict[int, list[str]] = {}
     tally = Tally(2 * len(asked), follow)
-    for temperature in sorted({_temperature(question) for question in asked}):
+    saved = {out / f"answers-{each:g}.jsonl": each for each in sorted({_temperature(each) for each in asked})}
+    for file, temperature in saved.items():
         group = [question for question in asked if _temperature(question) == temperature]
-        how = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "done": tally.more}
-        answers = _two_turns(engine, group, **how)
-        turns |= {question.id: each for question, each in zip(group, answers, strict=True)}
-    rows = [
-        {
-            "question_id": question.id,
-            "answer_id": f"{model_id}-{question.id}",
-            "model_id": model_id,
-            "choices": [{"index": 0, "turns": turns[question.id]}],
-            "tstamp": 0.0,
-        }
-        for question in asked
-    ]
-    write_rows(out / ANSWERS, rows)
+        if file.exists():
+            tally.more(2 * len(group))
+        else:
+            how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+            answers = _two_turns(engine, group, **how, done=tally.more)
+            write_rows(
+                file, [_answer(each, given, model_id) for each, given in zip(group, answers, strict=True)]
+            )
+    found = {row["question_id"]: row for file in saved for row in read_rows(file)}
+    write_rows(out / ANSWERS, [found[question.id] for question in asked])
+    for file in saved:
+        file.unlink()
 
 
 def judge(
-    out: Path, answers: Path, judge: Judge, *, questions: Path, references: Path, prompts: Path
+    out: Path,
+    answers: Path,
+    judge: Judge,
+    *,
+    questions: Path,
+    references: Path,
+    prompts: Path,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> None:
     """Have both turns of every answer in the folder `answers` rated, into `out`.
 
+    Args:
+        limit: the answers are to the first so many questions of each category.
+        seed: of a judge that samples.
+
     Raises:
-        UserError: an answer to no known question, or a missing reference or prompt.
+        UserError: answers that are not one to each question, or a missing reference or prompt.
     """
-    asked = {question.id: question for question in read_questions(questions)}
+    to_each = asked(questions, limit)
+    given = read_answers(answers / ANSWERS)
+    check_one_to_each(answers / ANSWERS, given, list(to_each))
     known = {row["question_id"]: row["choices"][0]["turns"] for row in read_answers(references)}
     templates = {row["name"]: row for row in read_rows(prompts, ("name", "system_prompt", "prompt_template"))}
     rows, requests = [], []
-    for given in read_answers(answers / ANSWERS):
-        question = asked.get(given["question_id"])
-        if question is None:
-            raise UserError(f"{answers / ANSWERS}: question_id {given['question_id']} is not in {questions}")
+    for each in given:
+        question = to_each[each["question_id"]]
         if question.category in WITH_REFERENCE and question.id not in known:
             raise UserError(
                 f"{references}: question_id {question.id} ({question.category}) needs its reference here"
@@ -105,15 +119,48 @@ def judge(
             name = prompt_name(question, turn)
             if name not in templates:
                 raise UserError(f"{prompts}: there is no judge prompt named {name}")
-            shown = request(
-                question, given["choices"][0]["turns"], turn, known.get(question.id), templates[name]
-            )
-            rows.append(_unjudged(given, turn, [judge.name, name], shown))
+            turns = each["choices"][0]["turns"]
+            shown = request(question, turns, turn, known.get(question.id), templates[name], seed=seed)
+            rows.append(_unjudged(each, turn, [judge.name, name], shown))
             requests.append(shown)
-    judgments = [_judged(row, reply) for row, reply in zip(rows, judge.replies(requests), strict=True)]
+    replies = judge.replies(requests)
+    judgments = [_judged(row, reply) for row, reply in zip(rows, replies, strict=True)]
     write_rows(out / JUDGMENTS, judgments)
-    categories = {question.id: question.category for question in asked.values()}
-    write_scores(out, scores(judgments, categories, judge=judge.name, note=judge.note))
+    tell_mute(judge.name, [row["judgment"] for row in judgments if row["score"] == UNRATED], len(judgments))
+    categories = {question.id: question.category for question in to_each.values()}
+    headline, *parts = scores(judgments, categories, judge=judge.name, note=judge.note)
+    truncated = sum(lost > 0 for each in given for lost in each.get("cut_tokens", ()))
+    write_scores(out, [billed(replace(headline, truncated=truncated), total(replies)), *parts])
+
+
+def asked(questions: Path, limit: int | None) -> dict[int, Question]:
+    """The questions of a file, at most the first `limit` of each category, by id."""
+    return {question.id: question for question in _first_of_each(read_questions(questions), limit)}
+
+
+def check_one_to_each(
+    path: Path, answers: Sequence[Mapping[str, Any]], asked: Sequence[int], *, known: Sequence[int] = ()
+) -> None:
+    """Refuse answers that are not one to each question.
+
+    Args:
+        known: questions that may have an answer, whether they are asked or not.
+
+    Raises:
+        UserError: naming the file and the questions.
+    """
+    given = [row["question_id"] for row in answers]
+    twice = [number for number, times in Counter(given).items() if times > 1]
+    unknown, missing = [n for n in given if n not in (known or asked)], [n for n in asked if n not in given]
+    for numbers, fault in (
+        (twice, "has several answers to"),
+        (unknown, "answers"),
+        (missing, "has no answer to"),
+    ):
+        if numbers:
+            which = f"question_id {', '.join(map(str, numbers[:5]))}{', ...' if len(numbers) > 5 else ''}"
+            not_asked = ", which was not asked" if numbers is unknown else ""
+            raise UserError(f"{path}: {fault} {which}{not_asked}; every question needs one answer")
 
 
 def scores(
@@ -128,6 +175,14 @@ def scores(
             row for row in judgments if categories[row["question_id"]] == category
         ]
     return [_score(task, rows, judge, note) for task, rows in parts.items()]
+
+
+def num_items(task: str, categories: Mapping[int, str]) -> int:
+    """How many verdicts a task has over all questions: two a question, one in a turn."""
+    part = task.removeprefix(f"{BENCHMARK}_")
+    if part.startswith("turn_"):
+        return len(categories)
+    return 2 * sum(task == BENCHMARK or category == part for category in categories.values())
 
 
 def _score(task: str, judgments: Sequence[Mapping[str, Any]], judge: str, note: str | None) -> Score:
@@ -164,9 +219,10 @@ def clustered_stderr(rated: Sequence[tuple[int, float]]) -> float | None:
 
 
 def rating(judgment: str) -> float | None:
-    """The number in the first `[[...]]`, or else in the first `[...]`; None if there is neither."""
-    found = re.search(r"\[\[(\d+\.?\d*)\]\]", judgment) or re.search(r"\[(\d+\.?\d*)\]", judgment)
-    return float(found[1]) if found else None
+    """The number in the first `[[...]]`, or else in the first `[...]`; None if there is neither, or it is over 10."""
+    words = spoken(judgment)
+    found = re.search(r"\[\[(\d+\.?\d*)\]\]", words) or re.search(r"\[(\d+\.?\d*)\]", words)
+    return float(found[1]) if found and float(found[1]) <= BEST else None
 
 
 def prompt_name(question: Question, turn: int) -> str:
@@ -181,6 +237,8 @@ def request(
     turn: int,
     references: Sequence[str] | None,
     template: Mapping[str, str],
+    *,
+    seed: int = 0,
 ) -> Request:
     """What the judge of one turn is sent; it sees references only where the template asks for them."""
     fields = {"question": question.turns[0], "answer": answers[0]}
@@ -203,6 +261,8 @@ def request(
             question.turns[turn - 1], answers[turn - 1], references[turn - 1] if references else None
         ),
         max_tokens=VERDICT_TOKENS,
+        seed=seed,
+        usual_tokens=USUAL_TOKENS,
     )
 
 
@@ -242,17 +302,40 @@ def _temperature(question: Question) -> float:
     return TEMPERATURES.get(question.category, 0.7)
 
 
-def _two_turns(engine: Engine, questions: Sequence[Question], **how: Any) -> list[list[str]]:
-    """The two answers to each question; `how` is what `Engine.generate` takes."""
+class Answers(NamedTuple):
+    """To one question, and how many tokens of each turn's prompt the context had no room for."""
+
+    turns: list[str]
+    cut_tokens: list[int]
+
+
+def _two_turns(
+    engine: Engine, questions: Sequence[Question], *, max_new_tokens: int, **how: Any
+) -> list[Answers]:
+    """The two answers to each question; `how` is what else `Engine.generate` takes."""
     conversations: list[list[dict[str, str]]] = [[] for _ in questions]
+    cut: list[list[int]] = [[] for _ in questions]
     for turn in (0, 1):
         for conversation, question in zip(conversations, questions, strict=True):
             conversation.append({"role": "user", "content": question.turns[turn]})
         prompts = [engine.chat_prompt(conversation) for conversation in conversations]
-        texts = engine.generate(prompts, **how)
-        for conversation, text in zip(conversations, texts, strict=True):
+        texts = engine.generate(prompts, max_new_tokens=max_new_tokens, **how)
+        for conversation, lost, prompt, text in zip(conversations, cut, prompts, texts, strict=True):
             conversation.append({"role": "assistant", "content": text.strip()})
-    return [[message["content"] for message in conversation[1::2]] for conversation in conversations]
+            lost.append(engine.num_cut(prompt, max_new_tokens))
+    found = zip(conversations, cut, strict=True)
+    return [Answers([message["content"] for message in said[1::2]], lost) for said, lost in found]
+
+
+def _answer(question: Question, given: Answers, model_id: str) -> dict[str, Any]:
+    return {
+        "question_id": question.id,
+        "answer_id": f"{model_id}-{question.id}",
+        "model_id": model_id,
+        "choices": [{"index": 0, "turns": given.turns}],
+        "tstamp": 0.0,
+        "cut_tokens": given.cut_tokens,
+    }
 
 
 def _unjudged(given: Mapping[str, Any], turn: int, judge: list[str], shown: Request) -> dict[str, Any]:
@@ -262,5 +345,5 @@ def _unjudged(given: Mapping[str, Any], turn: int, judge: list[str], shown: Requ
 
 def _judged(row: dict[str, Any], reply: Reply | None) -> dict[str, Any]:
     text = reply.text if reply else ""
-    score = rating(text)
+    score = None if reply is None or reply.refused else rating(text)
     return row | {"judgment": text, "score": UNRATED if score is None else score}

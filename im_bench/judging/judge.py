@@ -7,9 +7,14 @@ verdicts is one more judge in front of another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from im_bench.config import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Rating(NamedTuple):
@@ -30,6 +35,8 @@ class Comparison(NamedTuple):
     """What the prompt calls them."""
     reference: str | None
     """A good answer, not among what the judge reads."""
+    rival: str = ""
+    """Whose answer one of the two is."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,27 @@ class Request:
     """Of the reply."""
     top_logprobs: int = 0
     """How many alternatives of the reply's first token are wanted with their log-probabilities."""
+    seed: int = 0
+    """Of the sampling, where the judge samples."""
+    usual_tokens: int = 1
+    """Of a reply, as a rule: for estimates."""
+
+
+class Bill(NamedTuple):
+    """What replies took; None where somebody did not say."""
+
+    prompt_tokens: int | None = 0
+    answer_tokens: int | None = 0
+    cost: float | None = 0.0
+    """US dollars."""
+
+    def plus(self, other: Bill) -> Bill:
+        """Both together; unknown if one is."""
+        pairs = zip(self, other, strict=True)
+        return Bill(*(None if a is None or b is None else a + b for a, b in pairs))  # type: ignore[arg-type]
+
+
+UNKNOWN = Bill(None, None, None)
 
 
 class Reply(NamedTuple):
@@ -51,6 +79,41 @@ class Reply(NamedTuple):
     text: str
     first_token: dict[str, float] | None = None
     """Log-probability of each alternative of the first token, where the request wanted them."""
+    bill: Bill = UNKNOWN
+    """For a judge that is free, or of whom nobody knows, nothing is known."""
+    refused: bool = False
+    """Whether these are the words of a server that does not pass the request on: no verdict, whatever they say."""
+
+
+def spoken(text: str) -> str:
+    """What is said after thinking, where a server hands over both."""
+    return text.rpartition("</think>")[2]
+
+
+def tell_mute(judge: str, unparsed: Sequence[object], of: int) -> None:
+    """A pass without a single verdict is told with what was said instead."""
+    if unparsed and len(unparsed) == of:
+        said = " ".join(str(unparsed[0]).split())[:200]
+        log.warning("judge %s: none of its %d verdicts could be read; the first says: %s", judge, of, said)
+
+
+def total(replies: Iterable[Reply | None]) -> Bill:
+    """The bill of all replies; a request without a reply took nothing."""
+    whole = Bill()
+    for reply in replies:
+        whole = whole.plus(reply.bill) if reply is not None else whole
+    return whole
+
+
+class Stop(Protocol):
+    """An event, of threads or of processes."""
+
+    def is_set(self) -> bool:
+        """Whether somebody has said stop."""
+
+
+class Stopped(UserError):
+    """Somebody said stop; what came until then is kept."""
 
 
 class Judge(Protocol):
@@ -68,5 +131,5 @@ class Judge(Protocol):
         """One reply per request, in order; None where the judge has nothing to say.
 
         Raises:
-            UserError: when no request can succeed (no key, no such model, nobody at the address).
+            UserError: when no request can succeed (no key, no such model, nobody at the address), or no more may.
         """

@@ -6,19 +6,24 @@ that the benchmarks' own parsers read.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from im_bench.judging.forms import preferring
 from im_bench.judging.judge import Comparison, Rating, Reply, Request
 
 NOTE = "judge: overlap (token F1 against references, offline; not an LLM judge)"
 
 
+def note_of(name: str) -> str | None:
+    """What must be said of verdicts that are in a file, by the name of their judge."""
+    return NOTE if name == "overlap" or name.startswith("overlap (") else None
+
+
 @dataclass(frozen=True)
-class Overlap:
+class OverlapJudge:
     """Judges by token F1; without a reference it has no verdict."""
 
     name: str
@@ -51,22 +56,4 @@ def _reply(request: Request) -> Reply | None:
             return Reply(f"[[{1 + 9 * token_f1(answer, subject.reference):.1f}]]")
         case Comparison(answers=answers):
             first, second = (token_f1(answer, subject.reference) for answer in answers)
-            return (
-                _weighed(subject, first, second) if request.top_logprobs else _ranked(subject, first, second)
-            )
-
-
-def _ranked(subject: Comparison, first: float, second: float) -> Reply:
-    """The larger F1 ranks first; of two equal ones, the one listed first."""
-    ranks = (1, 2) if first >= second else (2, 1)
-    return Reply(
-        str([{"model": label, "rank": rank} for label, rank in zip(subject.labels, ranks, strict=True)])
-    )
-
-
-def _weighed(subject: Comparison, first: float, second: float) -> Reply:
-    """Each label is as probable as its share of both F1; a label of probability 0 is left out."""
-    share = first / (first + second) if first + second else 0.5
-    chances = zip(subject.labels, (share, 1 - share), strict=True)
-    first_token = {label: math.log(chance) for label, chance in chances if chance}
-    return Reply(max(first_token, key=first_token.__getitem__), first_token)
+            return preferring(request, first / (first + second) if first + second else 0.5)
