@@ -68,7 +68,7 @@ def report_settings(name: str, overrides: Sequence[str]) -> tuple[Paths, Report]
     Args:
         name: of a sweep file, or any name in the ledger, such as that of an unnamed run.
     """
-    known = name in _sweeps() or Path(name).suffix == ".yaml"
+    known = name in sweep_files() or Path(name).suffix == ".yaml"
     file, folder = sweep_file(name) if known else ("config", CONF)
     return report_values(_compose(file, folder, overrides))
 
@@ -117,11 +117,12 @@ def _compose(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
 
 
 def _allowed(override: Override) -> str:
-    """What is said, also of a field that the chosen dataset or subset leaves at its default."""
+    """What is said, also of a field that the chosen dataset or subset leaves at its default, or that holds any keys."""
     said = override.input_line or ""
     group, _, field = override.key_or_group.partition(".")
     fields = {"dataset": Dataset.model_fields, "subset": Subset.model_fields}.get(group, {})
-    if field in fields and said.startswith(override.key_or_group):
+    open_field = group == "judge" and field.partition(".")[0] in ("body", "price")
+    if (field in fields or open_field) and said.startswith(override.key_or_group):
         return f"++{said}"
     return said
 
@@ -234,7 +235,7 @@ def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
 
 
-def _sweeps() -> list[str]:
+def sweep_files() -> list[str]:
     return [file.stem for file in SWEEPS.glob("*.yaml")]
 
 
@@ -243,8 +244,8 @@ def sweep_file(name: str) -> tuple[str, Path]:
     path = Path(name)
     if path.suffix == ".yaml" and path.is_file():
         return path.stem, path.parent
-    if name not in _sweeps():
+    if name not in sweep_files():
         raise UserError(
-            f"there is no sweep {name}{nearest(name, _sweeps())} (or give the path of a YAML file)"
+            f"there is no sweep {name}{nearest(name, sweep_files())} (or give the path of a YAML file)"
         )
     return name, SWEEPS

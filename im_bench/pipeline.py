@@ -131,16 +131,14 @@ def _benchmark_step(run: c.Run, name: str, checkpoint: Step, wires: stages.Wires
         case c.HumanEval() as spec:
             return _humaneval_step(run, name, spec, checkpoint, wires)
         case c.MTBench() as spec:
-            names = ["question", "reference_answer", "judge_prompts"]
             questions = places.asset(run, "mt_bench/question")
             answers = _answers_step(run, "mt_bench", questions, spec.max_new_tokens, checkpoint, wires)
-            return _verdicts_step(run, name, "mt_bench", names, answers, checkpoint)
+            return verdicts_step(run, name, answers, checkpoint.label, wires)
         case c.AlpacaEval() as spec:
             # Both versions ask the same instructions, so they judge the same answers.
-            names = ["reference_outputs_v1", "reference_outputs_v2"]
             questions = places.asset(run, "alpaca_eval/reference_outputs_v2")
             answers = _answers_step(run, "alpaca_eval", questions, spec.max_new_tokens, checkpoint, wires)
-            return _verdicts_step(run, name, "alpaca_eval", names, answers, checkpoint)
+            return verdicts_step(run, name, answers, checkpoint.label, wires)
 
 
 def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step, wires: stages.Wires) -> Step:
@@ -202,7 +200,7 @@ def _answers_step(
         model_id=checkpoint.label,
     )
     label = f"{checkpoint.label}-{family}"
-    return Step("answers", identity, answer, needs=(checkpoint,), label=label, version=2)
+    return Step("answers", identity, answer, needs=(checkpoint,), label=label, version=3)
 
 
 def _engine(engine: c.Engine) -> dict[str, Any]:
@@ -210,20 +208,56 @@ def _engine(engine: c.Engine) -> dict[str, Any]:
     return {"engine": engine.kind, "context": getattr(engine, "max_length", None)}
 
 
-def _verdicts_step(
-    run: c.Run, name: str, family: stages.Family, assets: Sequence[str], answers: Step, checkpoint: Step
-) -> Step:
-    files = {asset: places.asset(run, f"{family}/{asset}") for asset in assets}
+def verdicts_step(run: c.Run, name: str, answers: Step, label: str, wires: stages.Wires) -> Step:
+    """What the run's judge says of the answers, under one benchmark."""
+    spec = run.benchmark[name]
+    assert isinstance(spec, c.MTBench | c.AlpacaEval)
+    run = run.model_copy(update={"judge": c.judge_for(run.judge, spec)})
+    files = _judged_files(run, spec)
     identity = VerdictsIdentity(
         benchmark=name,
         benchmark_version=BENCHMARKS[name].version,
-        judge=JudgeIdentity.of(run.judge),
+        judge=_judge_identity(run.judge),
         assets_sha256={asset: file_sha256(path) for asset, path in files.items()},
         seed=run.seed,
+        length_control=isinstance(spec, c.AlpacaEval) and spec.length_controlled,
     )
-    judge = partial(stages.judge, run=run, name=name, files=files)
-    label = f"{checkpoint.label}-{name}-{run.judge.name}"
-    return Step("verdicts", identity, judge, needs=(answers,), label=label)
+    of_cell = answers.kind == "answers"
+    judge = partial(stages.judge, run=run, name=name, files=files, of_cell=of_cell, wires=wires)
+    label = f"{label}-{name}-{run.judge.name}"
+    return Step("verdicts", identity, judge, needs=(answers,), label=label, version=2)
+
+
+def assets_of(spec: c.MTBench | c.AlpacaEval) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The assets that a judged benchmark needs, and those that only its length-controlled win rate needs."""
+    if isinstance(spec, c.MTBench):
+        return ("mt_bench/question", "mt_bench/reference_answer", "mt_bench/judge_prompts"), ()
+    references = dict.fromkeys(
+        (f"alpaca_eval/reference_outputs_v{spec.version}", "alpaca_eval/reference_outputs_v2")
+    )
+    return tuple(references), ("alpaca_eval/df_gamed",) if spec.length_controlled else ()
+
+
+def _judged_files(run: c.Run, spec: c.MTBench | c.AlpacaEval) -> dict[str, Path]:
+    """The assets by name, without their folder; those that can be done without only where they are at hand."""
+    needed, optional = assets_of(spec)
+    found = {name: places.asset(run, name) for name in needed}
+    found |= {name: path for name in optional if (path := places.asset_if_there(run, name))}
+    return {name.partition("/")[2]: path for name, path in found.items()}
+
+
+def _judge_identity(judge: c.Judge) -> JudgeIdentity:
+    ways: dict[str, Any] = {"pairwise": judge.pairwise, "both_orders": judge.both_orders}
+    match judge:
+        case c.Overlap():
+            return JudgeIdentity(kind="overlap", **ways)
+        case c.Replay(files=files):
+            absent = next((path for path in files if not path.is_file()), None)
+            if absent:
+                raise c.UserError(f"judge.files={absent}: there is no such file")
+            return JudgeIdentity(kind="replay", sha256=tuple(map(file_sha256, files)), **ways)
+        case c.Served(model=model, temperature=temperature, body=body):
+            return JudgeIdentity(kind="openai", model=model, temperature=temperature, body=body, **ways)
 
 
 def _in_order(steps: Sequence[Step]) -> Iterator[Step]:

@@ -21,9 +21,9 @@ from im_bench.config import UserError
 from im_bench.data.published import at_hand, dataset_file
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engines import check_installed
+from im_bench.pipeline import assets_of
 
 Kind = Literal["model", "dataset", "benchmark", "file", "package", "key", "server", "sandbox"]
-FILES = {"mt_bench": "mt_bench/", "alpaca_eval_1": "alpaca_eval/", "alpaca_eval_2": "alpaca_eval/"}
 PACKAGES = {
     "harness": ("lm_eval", "datasets"),
     "humaneval": ("datasets",),
@@ -103,7 +103,7 @@ def _needs(run: c.Run) -> Iterator[Need]:
     for name, spec in run.benchmark.items():
         if name in BENCHMARKS:
             yield from _benchmark(run, name, spec)
-    if any(name in FILES for name in run.benchmark):
+    if any(isinstance(spec, c.MTBench | c.AlpacaEval) for spec in run.benchmark.values()):
         yield from _judge(run.judge)
     yield from _engine(run.engine)
     if run.tracker.kind == "wandb":
@@ -163,8 +163,8 @@ def _benchmark(run: c.Run, name: str, spec: c.Benchmark) -> Iterator[Need]:
         yield _package("sacrebleu", (name,))  # the metric
     if isinstance(spec, c.HumanEval):
         yield _sandbox()
-    if name in FILES:
-        yield from _files(run, name)
+    if isinstance(spec, c.MTBench | c.AlpacaEval):
+        yield from _files(run, name, spec)
     elif run.paths.hub is not None:
         folder = places.hub(run)
         check = partial(benchmark_data_sha256, name, BENCHMARKS[name].datasets, folder)
@@ -216,17 +216,23 @@ def _hub_need(path: str, group: Sequence[Need], cached: set[hub.Rows]) -> Need:
     return Need("benchmark", name, of, None, f"{lacking}not in the local cache", get, ("dataset", path))
 
 
-def _files(run: c.Run, name: str) -> Iterator[Need]:
+def _files(run: c.Run, name: str, spec: c.MTBench | c.AlpacaEval) -> Iterator[Need]:
+    needed, optional = assets_of(spec)
+    for asset in needed:
+        yield _file(run, asset, name)
+    for asset in optional:
+        need = _file(run, asset, name)
+        without = f"not at hand, so {name} has no length-controlled win rate"
+        yield replace(need, at=without, problem=None) if need.problem else need
+
+
+def _file(run: c.Run, asset: str, of: str) -> Need:
     folder, cache = places.assets_folder(run), run.paths.cache
-    for asset in ASSETS:
-        if not asset.startswith(FILES[name]):
-            continue
-        look = partial(find_asset, asset, folder, cache)
-        place = cache / f"{asset}{Path(ASSETS[asset].address).suffix}"
-        if folder is not None or place.exists():
-            yield _tried("file", asset, (name,), look, str(folder or place))
-        else:
-            yield Need("file", asset, (name,), None, "not fetched yet", look)
+    look = partial(find_asset, asset, folder, cache)
+    place = cache / f"{asset}{Path(ASSETS[asset].address).suffix}"
+    if folder is not None or place.exists():
+        return _tried("file", asset, (of,), look, str(folder or place))
+    return Need("file", asset, (of,), None, "not fetched yet", look)
 
 
 def _package(name: str, of: tuple[str, ...]) -> Need:
@@ -254,13 +260,21 @@ def _sandbox() -> Need:
 
 
 def _judge(judge: c.Judge) -> Iterator[Need]:
+    if isinstance(judge, c.Replay):
+        for path in judge.files:
+            problem = None if path.is_file() else f"judge.files={path}: there is no such file"
+            yield Need("file", str(path), ("judge",), str(path), problem)
+    if not isinstance(judge, c.Served):
+        return
     if judge.model == UNNAMED:
         problem = "a value is needed, e.g. judge.model=NAME, or judge=overlap"
         yield Need("key", "judge.model", ("judge",), None, problem)
-    if judge.kind == "openai" and judge.api_key_env is not None:
+    if judge.api_key_env is not None:
         yield _key(judge.api_key_env, ("judge",), "judge.api_key_env")
-    if judge.kind == "openai" and judge.base_url is not None:
-        check = partial(_ask, "judge.base_url", judge.base_url)
+    if judge.retired is not None and judge.base_url is None:
+        yield Need("server", judge.model, ("judge",), None, judge.retired)
+    if judge.base_url is not None:
+        check = partial(_ask, "judge.base_url", judge.base_url, judge.model)
         yield _tried("server", judge.base_url, ("judge",), check, "it answers")
 
 
@@ -275,11 +289,12 @@ def _engine(engine: c.Engine) -> Iterator[Need]:
         yield _tried("server", engine.base_url, ("engine",), check, "it answers")
 
 
-def _ask(key: str, base_url: str) -> None:
-    """Whether a server of OpenAI's protocol answers, by its list of models."""
+def _ask(key: str, base_url: str, model: str | None = None) -> None:
+    """Whether a server of OpenAI's protocol answers, by its list of models, and has this one on it."""
+    served: list[str] | None = None
     try:
         with urllib.request.urlopen(f"{base_url.rstrip('/')}/models", timeout=10) as reply:
-            json.load(reply)["data"]
+            served = [str(each["id"]) for each in json.load(reply)["data"]]
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):  # with its key, it may answer
             raise UserError(
@@ -291,3 +306,5 @@ def _ask(key: str, base_url: str) -> None:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{key}={base_url}: no list of models; it begins with http and ends in /v1") from None
+    if served is not None and model not in (None, UNNAMED, *served):
+        raise UserError(f"{key}={base_url}: serves {', '.join(served[:5]) or 'no model'}, not {model}")

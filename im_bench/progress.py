@@ -18,7 +18,7 @@ from rich.table import Column
 from im_bench.store import Step
 
 # Rough shares of the time; only the estimate of the end depends on them.
-SHARES = {"base": 30, "train": 10, "harness": 1, "humaneval": 2, "answers": 2, "verdicts": 0.5}
+SHARES = {"base": 30, "train": 10, "harness": 1, "humaneval": 2, "answers": 2, "given": 0.1, "verdicts": 0.5}
 LONG = {"mmlu": 8, "hellaswag": 3, "bbh": 10, "gsm8k": 2, "ethics": 2, "wmt14": 2, "wmt16": 3, "coqa": 2}
 """Benchmarks of the harness that take much longer than the others."""
 PLAIN_SECONDS = 30
@@ -39,6 +39,7 @@ class Progress:
         self.bar = Bar(name, BarColumn(bar_width=20), percent, *times, console=self.console, expand=True)
         self.sweep = self.bar.add_task("steps", total=None, visible=False)
         self.now = self.bar.add_task("", total=None, visible=False)
+        self.verdicts = self.bar.add_task("", total=None, visible=False)
         self.total = 0
         self.count = 0
         self.share = 0.0
@@ -78,6 +79,14 @@ class Progress:
     def answered(self, done: int, total: int) -> None:
         self._within(done, total)
         self._say("  %d of %d requests answered", done, total)
+
+    def judging(self, step: Step) -> None:
+        self.count += 1
+        self.bar.reset(self.verdicts, description=step.name, total=None, visible=True)
+
+    def judged(self, done: int, total: int) -> None:
+        self.bar.update(self.verdicts, completed=done, total=total)
+        self._say("  %d of %d verdicts", done, total)
 
     def done(self, step: Step) -> None:
         self.finished += _share(step)

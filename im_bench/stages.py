@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from im_bench import config as c
 from im_bench import places
 from im_bench.assets import check_tokenizer_folder
+from im_bench.config import UserError
+from im_bench.counting import Follow, nobody
 from im_bench.data.sources import Source
 from im_bench.data.templates import with_template
 from im_bench.evaluation.benchmarks import BENCHMARKS
@@ -21,8 +25,11 @@ if TYPE_CHECKING:
 
     from im_bench.checkpoint import Checkpoint
     from im_bench.evaluation.engine import Engine
+    from im_bench.judging.judge import Judge, Stop
 
 Family = Literal["mt_bench", "alpaca_eval"]
+
+log = logging.getLogger(__name__)
 
 
 _open: dict[tuple[Checkpoint, c.Engine, c.Runtime], Engine] = {}
@@ -39,6 +46,8 @@ class Wires:
     """Of the whole training: which tokens carry loss, and what it came to."""
     count: Callable[[int, int], None] = field(default=lambda done, total: None)
     """Of a benchmark: how many requests the model has answered, and of how many."""
+    judge: Callable[[Judging], None] = field(default=lambda work: work.here(nobody, Event()))
+    """Does the judging of a benchmark, here or elsewhere."""
 
 
 def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
@@ -179,27 +188,111 @@ def answer(
         alpaca_eval.answer(out, engine, instructions=questions, model_id=model_id, **ask)
 
 
-def judge(out: Path, answers: Path, *, run: c.Run, name: str, files: dict[str, Path]) -> None:
-    """Have the answers judged; `files` are the benchmark's assets by name."""
+def take_answers(out: Path, *, file: Path, family: Family, items: frozenset[object]) -> None:
+    """Take the answers to these items of a file of somebody else's, in FastChat's or alpaca_eval's format."""
+    from im_bench.data.rows import read_rows, write_rows
     from im_bench.evaluation import alpaca_eval, mt_bench
-    from im_bench.judging import open_judge
 
-    chosen = open_judge(run.judge)
-    match run.benchmark[name]:
-        case c.MTBench():
-            mt_bench.judge(
-                out,
-                answers,
-                chosen,
-                questions=files["question"],
-                references=files["reference_answer"],
-                prompts=files["judge_prompts"],
-            )
-        case c.AlpacaEval(version=version):
-            references, gold = files[f"reference_outputs_v{version}"], files["reference_outputs_v2"]
-            alpaca_eval.judge(
-                out, answers, chosen, version=version, references=references, gold=gold, seed=run.seed
-            )
+    is_mt_bench = family == "mt_bench"
+    name, item = (mt_bench.ANSWERS, "question_id") if is_mt_bench else (alpaca_eval.ANSWERS, "instruction")
+    write_rows(out / name, [row for row in read_rows(file) if row[item] in items])
+
+
+def judge(
+    out: Path,
+    answers: Path,
+    *,
+    run: c.Run,
+    name: str,
+    files: dict[str, Path],
+    of_cell: bool,
+    wires: Wires,
+) -> None:
+    """Have the answers judged; `files` are the benchmark's assets by name.
+
+    Args:
+        of_cell: whether the answers are those of the run's own model.
+    """
+    wires.judge(Judging(out, answers, run, name, files, of_cell))
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The judging of one benchmark's answers: plain values, so that another process can do it."""
+
+    out: Path
+    answers: Path
+    run: c.Run
+    name: str
+    files: dict[str, Path]
+    of_cell: bool = True
+
+    def here(self, follow: Follow, stop: Stop) -> None:
+        """Do it in this process.
+
+        Args:
+            stop: when it is set, no judge is asked anything more.
+        """
+        from im_bench.judging import open_judge
+
+        run = self.run
+        judge = open_judge(
+            run.judge, run.paths.results, tokens=_counter(run, self.of_cell), follow=follow, stop=stop
+        )
+        match run.benchmark[self.name]:
+            case c.MTBench():
+                self._mt_bench(judge)
+            case c.AlpacaEval() as spec:
+                self._alpaca_eval(judge, spec)
+
+    def _mt_bench(self, judge: Judge) -> None:
+        from im_bench.evaluation import mt_bench
+
+        mt_bench.judge(
+            self.out,
+            self.answers,
+            judge,
+            questions=self.files["question"],
+            references=self.files["reference_answer"],
+            prompts=self.files["judge_prompts"],
+            limit=self.run.limit,
+            seed=self.run.seed,
+        )
+
+    def _alpaca_eval(self, judge: Judge, spec: c.AlpacaEval) -> None:
+        from im_bench.evaluation import alpaca_eval
+
+        how = self.run.judge
+        alpaca_eval.judge(
+            self.out,
+            self.answers,
+            judge,
+            version=spec.version,
+            references=self.files[f"reference_outputs_v{spec.version}"],
+            gold=self.files["reference_outputs_v2"],
+            seed=self.run.seed,
+            ways=alpaca_eval.Ways(how.pairwise == "ranking", how.both_orders),
+            length_control=spec.length_controlled,
+            gamed=self.files.get("df_gamed"),
+            limit=self.run.limit,
+        )
+
+
+def _counter(run: c.Run, of_cell: bool) -> Callable[[str], int] | None:
+    """Counts tokens about as the judge does, where it costs something; without a tokenizer, one is four bytes."""
+    if not isinstance(run.judge, c.Served) or run.judge.price is None:
+        return None
+    from im_bench.checkpoint import load_tokenizer
+
+    own = run.judge.tokenizer
+    if own is None and not of_cell:
+        return lambda text: len(text.encode()) // 4
+    try:
+        found = load_tokenizer(own, None) if own else tokenizer(run)
+    except UserError as error:
+        log.warning("the judge's tokens are estimated by four bytes each, as %s", error)
+        return lambda text: len(text.encode()) // 4
+    return lambda text: len(found(text).input_ids)
 
 
 def _engine(run: c.Run, folder: Path) -> Engine:

@@ -32,6 +32,8 @@ from pydantic import BaseModel
 from im_bench.config import UserError
 
 RECORD = "step.json"
+POLL = 0.5
+"""Seconds between two looks at whether to wait any longer."""
 ERROR = "error.txt"
 PACKAGES = ("im-bench", "torch", "transformers", "datasets", "lm_eval", "alpaca_eval")
 
@@ -113,17 +115,21 @@ class Store:
             raise UserError(f"{record} does not describe {step.name}; delete the folder and run again")
         return True
 
-    def ensure(self, step: Step) -> Path:
+    def ensure(self, step: Step, stop: Callable[[], bool] = lambda: False) -> Path:
         """Return the directory of `step`, running it and what it needs unless done.
 
+        Args:
+            stop: asked while another process makes it: whether to wait no longer.
+
         Raises:
+            UserError: told to wait no longer.
             StepFailed: when it, or a step it needs, raised anything but a `UserError`.
         """
         if self.done(step):
             return self.path(step)
-        inputs = [self.ensure(need) for need in step.needs]
+        inputs = [self.ensure(need, stop) for need in step.needs]
         (self.root / step.kind).mkdir(parents=True, exist_ok=True)
-        with self._lock(step):
+        with self._lock(step, stop):
             out = self.path(step)
             if not self.done(step):  # another process may have finished it while we waited
                 out.mkdir(exist_ok=True)
@@ -131,14 +137,18 @@ class Store:
         return out
 
     @contextmanager
-    def _lock(self, step: Step) -> Iterator[None]:
+    def _lock(self, step: Step, stop: Callable[[], bool]) -> Iterator[None]:
         """Hold the lock of a step; the system gives it back when its holder dies."""
         lock = FileLock(self.root / step.kind / f".{step.key}.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
             log.info("waiting for %s, which another process is making", step.name)
-            lock.acquire()
+            while not lock.is_locked:
+                if stop():
+                    raise UserError(f"{step.name}: stopped; another process is making it") from None
+                with suppress(Timeout):
+                    lock.acquire(timeout=POLL)
         try:
             yield
         finally:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
-from im_bench.config import HumanEval, Model, Run, Server, UserError
+from im_bench.config import HumanEval, Model, Run, Server, UserError, judge_for
 from im_bench.data.conversations import Conversation
 from im_bench.data.labels import LABELS
 from im_bench.data.sources import Source, read_sources
 from im_bench.data.subsets import select
 from im_bench.evaluation.benchmarks import missing_score
 from im_bench.evaluation.engines import check_installed
+from im_bench.judges import Failure, Judges, Watcher, attempt
 from im_bench.judging import open_judge
 from im_bench.pipeline import Cell
 from im_bench.places import sources
 from im_bench.report.collect import FILE, Row, rows, write_ledger
 from im_bench.scores import read_scores
 from im_bench.stages import tokenizer
-from im_bench.store import Step, StepFailed, Store
+from im_bench.store import Step, Store
 from im_bench.tracking import Tracker, open_tracker
 
 ANSWERING = ("harness", "humaneval", "answers")
@@ -30,7 +32,7 @@ ANSWERING = ("harness", "humaneval", "answers")
 log = logging.getLogger(__name__)
 
 
-class Observer(Protocol):
+class Observer(Watcher, Protocol):
     """Whoever shows a person how far a sweep is."""
 
     def start(self, steps: Sequence[Step]) -> None:
@@ -44,16 +46,6 @@ class Observer(Protocol):
 
     def answered(self, done: int, total: int) -> None:
         """So many of the running benchmark's requests are answered."""
-
-    def done(self, step: Step) -> None:
-        """A step has its record, or has failed."""
-
-
-class Failure(NamedTuple):
-    """A step that a cell lacks, and why."""
-
-    step: Step
-    error: Exception
 
 
 class Outcome(NamedTuple):
@@ -76,7 +68,12 @@ def run_sweep(name: str, cells: Sequence[Cell], observer: Observer) -> Outcome:
     _check(cells, todo)
     _conversations.cache_clear()
     observer.start(list(todo.values()))
-    failures = [failure for cell in cells for failure in _run_cell(name, cell, store, todo, observer)]
+    with Judges(store, observer) as judges:
+        judges.prepare(todo.values())
+        failures = [
+            failure for cell in cells for failure in _run_cell(name, cell, store, todo, observer, judges)
+        ]
+        failures += judges.finished()
     ledger = [row for cell in cells for row in cell_rows(name, cell, store)]
     scored = any(row.value is not None for row in ledger)
     if scored:
@@ -90,6 +87,9 @@ def cell_rows(sweep: str, cell: Cell, store: Store) -> list[Row]:
     trained = _trained(cell, store)
     for name, step in cell.benchmarks.items():
         scores = read_scores(store.path(step)) if store.done(step) else [missing_score(name)]
+        # As it is called now: a name is no part of a verdict, and a table compares names.
+        judge = judge_for(cell.run.judge, cell.run.benchmark[name]).label
+        scores = [replace(each, judge=judge) if each.judge else each for each in scores]
         found += rows(cell.run, scores, sweep=sweep, cell=cell.key, step=step.key, **trained)
     return found
 
@@ -118,7 +118,7 @@ def _check(cells: Sequence[Cell], todo: dict[str, Step]) -> None:
         if _trains(cell, todo):
             _check_dataset(cell.run, checked)
         if any(step.kind == "verdicts" and step.key in todo for step in cell.benchmarks.values()):
-            open_judge(cell.run.judge)
+            open_judge(cell.run.judge, cell.run.paths.results)
 
 
 def _asked(cell: Cell, todo: dict[str, Step]) -> list[str]:
@@ -191,7 +191,7 @@ def _conversations(found: tuple[Source, ...], seed: int) -> list[Conversation]:
 
 
 def _run_cell(
-    sweep: str, cell: Cell, store: Store, todo: dict[str, Step], observer: Observer
+    sweep: str, cell: Cell, store: Store, todo: dict[str, Step], observer: Observer, judges: Judges
 ) -> Iterator[Failure]:
     steps = [step for step in cell.steps() if step.key in todo]
     if not steps:
@@ -200,21 +200,24 @@ def _run_cell(
     cell.wires.follow = partial(_follow, tracker, observer)
     cell.wires.tell = tracker.log
     cell.wires.count = observer.answered
+    judges.wire(cell.wires)
     failed: set[str] = set()
     for step in steps:
         if failed & {need.key for need in step.needs}:
             failed.add(step.key)
-            continue
-        observer.step(step)
-        try:
-            store.ensure(step)
+        elif step.kind == "verdicts":
             del todo[step.key]
-        except (StepFailed, UserError, OSError) as error:
-            log.error("%s: %s", step.name, error)
-            failed.add(step.key)
-            yield Failure(step, error)
-        observer.done(step)
-    _finish(tracker, cell_rows(sweep, cell, store))
+            judges.ask(step)
+        else:
+            observer.step(step)
+            failure = attempt(store, step)
+            if failure is None:
+                del todo[step.key]
+            else:
+                failed.add(step.key)
+                yield failure
+            observer.done(step)
+    judges.then(lambda: _finish(tracker, cell_rows(sweep, cell, store)))
 
 
 def _open_tracker(sweep: str, cell: Cell) -> Tracker:

@@ -88,7 +88,7 @@ def _open_wandb(spec: Spec, folder: Path, **run: Any) -> Any:
             dir=folder,
             mode="offline" if offline else None,
             resume=None if offline else "allow",
-            reinit="finish_previous",
+            reinit="create_new",  # the last cell's run may still wait for its verdicts
             settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
         )
     except Exception as error:  # wandb raises many kinds; all mean that it cannot be opened

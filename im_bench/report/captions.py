@@ -24,6 +24,7 @@ def caption(
         _reading(benchmarks, used, reading),
         *_left_out(asked, benchmarks),
         *_judges(used),
+        *_bill(used),
         *_notes(used),
         *_items(used),
         *_partial(used),
@@ -74,6 +75,21 @@ def _judges(used: Iterable[Row]) -> list[str]:
         if row.judge is not None and f"judge: {row.judge}" not in (row.reading_note or ""):
             judged.setdefault(row.judge, set()).add(row.benchmark)
     return [f"Judged by {judge}: {listed(benchmarks)}." for judge, benchmarks in sorted(judged.items())]
+
+
+def _bill(used: Iterable[Row]) -> list[str]:
+    """What the verdicts of all cells took, as far as their judges said; a step that cells share counts once."""
+    billed = list({row.step: row for row in used if row.judge_prompt_tokens is not None}.values())
+    if not billed:
+        return []
+    tokens = [
+        sum(getattr(row, field) or 0 for row in billed)
+        for field in ("judge_prompt_tokens", "judge_answer_tokens")
+    ]
+    costs = [row.judge_cost for row in billed]
+    known = [cost for cost in costs if cost is not None]
+    dollars = f", {sum(known):.2f} USD" if known and len(known) == len(costs) else ""
+    return [f"The judge read {tokens[0]:,} tokens and wrote {tokens[1]:,}{dollars}."]
 
 
 def _notes(used: Iterable[Row]) -> list[str]:

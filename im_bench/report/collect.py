@@ -7,7 +7,7 @@ bytes. Several sweeps, and several processes, share one file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +19,8 @@ from im_bench.config import Run, UserError
 from im_bench.scores import Score
 
 FILE = "scores.jsonl"
+UNKNOWN = "unknown"
+"""The dataset and the loss of a model that nobody here has trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,14 @@ class Row:
     """Instruction over output length of what was chosen, ratio of the means, in words as the paper counts them."""
     truncated: int = 0
     """Items whose prompt was longer than the model's context."""
+    judge_prompt_tokens: int | None = None
+    """Tokens that the judge read; of a headline number."""
+    judge_answer_tokens: int | None = None
+    """Tokens that it wrote."""
+    judge_cost: float | None = None
+    """US dollars."""
+    source: str | None = None
+    """The file that an ingested number was taken from."""
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -106,8 +116,13 @@ def rows(
     ]
 
 
-def write_ledger(path: Path, sweep: str, rows: Iterable[Row]) -> None:
+def write_ledger(
+    path: Path, sweep: str, rows: Iterable[Row], *, keep: Callable[[Row], bool] = lambda row: False
+) -> None:
     """Replace the rows of `sweep` in the ledger at `path` and keep every other; whole or not at all.
+
+    Args:
+        keep: which rows of the sweep stay beside the new ones.
 
     Raises:
         UserError: when a line that is already there cannot be read.
@@ -116,7 +131,7 @@ def write_ledger(path: Path, sweep: str, rows: Iterable[Row]) -> None:
     assert all(row.sweep == sweep for row in new), f"rows of another sweep than {sweep}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        kept = {row for row in read_ledger(path) if row.sweep != sweep}
+        kept = {row for row in read_ledger(path) if row.sweep != sweep or keep(row)}
         ordered = sorted(kept | new, key=lambda row: row.place)
         assert len({row.place for row in ordered}) == len(ordered), f"{sweep}: one score stands twice"
         draft = path.with_name(f"{path.name}.draft")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from im_bench.config import UserError
 from im_bench.report.captions import caption
-from im_bench.report.collect import Row
+from im_bench.report.collect import UNKNOWN, Row
 from im_bench.report.readings import (
     JUDGED,
     Entry,
@@ -131,6 +131,11 @@ def benchmark_table(rows: Sequence[Row], *, name: str, baseline: str, reading: R
     return Table(name, baseline, columns, lines, (_models(lines), *caption(_entries(lines), asked, reading)))
 
 
+ONE_JUDGE = (
+    "run the sweep again with one judge=NAME for all cells (answers are kept, only judging is repeated)"
+)
+
+
 def one_judge_per_column(rows: Sequence[Row], judged: Iterable[str]) -> None:
     """Refuse scores that cannot be compared.
 
@@ -141,9 +146,10 @@ def one_judge_per_column(rows: Sequence[Row], judged: Iterable[str]) -> None:
         scores = [row for row in rows if row.benchmark == row.task == benchmark and row.value is not None]
         judges = sorted({row.judge or "no judge named" for row in scores})
         if len(judges) > 1:
+            taken = any(row.source for row in scores)
+            remedy = "judge or ingest each with a --sweep NAME of its own" if taken else ONE_JUDGE
             raise UserError(
-                f"{benchmark}: scores by different judges do not share a column: {', '.join(judges)}; run the "
-                "sweep again with one judge=NAME for all cells (answers are kept, only judging is repeated)"
+                f"{benchmark}: scores by different judges do not share a column: {', '.join(judges)}; {remedy}"
             )
 
 
@@ -193,7 +199,7 @@ def _with_differences(lines: Sequence[Line], baseline: str) -> tuple[Line, ...]:
             baselines.setdefault(line.cell.group, []).append(line)
     return tuple(
         line
-        if line.cell.dataset is None or line.cell.loss == baseline
+        if line.cell.dataset in (None, UNKNOWN) or line.cell.loss == baseline
         else replace(line, differences=_differences(line, baselines.get(line.cell.group, [])))
         for line in lines
     )
