@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -26,6 +27,7 @@ from im_bench.composing import (
     compose_trainings,
     report_settings,
     sweep_file,
+    sweep_files,
     sweep_name,
     sweep_runs,
 )
@@ -36,7 +38,9 @@ from im_bench.terminal import printable
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from im_bench.judges import Failure
     from im_bench.preflight import Need
+    from im_bench.report.collect import Row
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(printable(f"im-bench: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = "; the same command goes on from here" if options.command in (run, sweep) else ""
+        resumes = "; the same command goes on from here" if options.command in (run, sweep, judge) else ""
         print(f"\nim-bench: interrupted{resumes}", file=sys.stderr)
         return 130
 
@@ -188,6 +192,73 @@ def fetch(options: argparse.Namespace) -> int:
     return _show_needs(found, options)
 
 
+def ingest(options: argparse.Namespace) -> int:
+    """Verdicts in files of others, as rows of the ledger."""
+    files, overrides = _files_and_overrides(options)
+    training = compose_training(overrides)
+    with redirect_stdout(sys.stderr):
+        from im_bench import ingesting
+
+        rows = ingesting.ingest(files, training, options.sweep)
+    return _show_rows(rows, training.paths.results, options)
+
+
+def judge(options: argparse.Namespace) -> int:
+    """Answers in files of others, judged."""
+    files, overrides = _files_and_overrides(options)
+    with redirect_stdout(sys.stderr):
+        from im_bench import ingesting
+
+        if not any(word.startswith("benchmark=") for word in overrides):
+            overrides.append(f"benchmark=[{','.join(ingesting.benchmarks_of(files))}]")
+        run = compose_run("config", CONF, ["loss=none", *overrides])
+        with Progress() as progress:
+            rows, failures = ingesting.judge_answers(files, run, options.sweep, progress)
+    if rows:
+        _show_rows(rows, run.paths.results, options)
+    return _tell_failures(failures)
+
+
+def agreement(options: argparse.Namespace) -> int:
+    """How far two judges agree on the same answers."""
+    training = compose_training(options.overrides)
+    first, second = options.files
+    with redirect_stdout(sys.stderr):
+        from im_bench import ingesting
+
+        found = ingesting.compare(Path(first), Path(second), training)
+    if options.json:
+        print(json.dumps([ingesting.compared_as_json(*each) for each in found]))
+    else:
+        for each in found:
+            _console().print(ingesting.shown_agreement(*each))
+    return 0
+
+
+def _files_and_overrides(options: argparse.Namespace) -> tuple[list[Path], list[str]]:
+    """Words that say KEY=VALUE or ~KEY are overrides, unless there is such a file."""
+    words = [*options.files, *options.overrides]
+    overrides = [word for word in words if ("=" in word or word[:1] == "~") and not Path(word).exists()]
+    if len(overrides) == len(words):
+        raise UserError(
+            f"{options.command.__name__}: give a file, e.g. im-bench {options.command.__name__} FILE"
+        )
+    return [Path(word) for word in words if word not in overrides], overrides
+
+
+def _show_rows(rows: Sequence[Row], results: Path, options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return 0
+    from im_bench import ingesting
+
+    _console().print(ingesting.shown_rows(rows))
+    print(
+        f"\n{results / 'scores.jsonl'}: sweep {options.sweep}; im-bench report {options.sweep} makes its table"
+    )
+    return 0
+
+
 def _named_runs(options: argparse.Namespace) -> list[Run]:
     """The cells of a sweep, or those of overrides alone; a judge without a name is no error yet."""
     from im_bench.preflight import UNNAMED
@@ -252,6 +323,11 @@ def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespac
         failures, scored = run_sweep(name, cells, progress)
     if scored:
         _report(name, runs[0].paths.results, runs[0].report, options)
+    return _tell_failures(failures)
+
+
+def _tell_failures(failures: Sequence[Failure]) -> int:
+    """The command's exit code."""
     for step, error in failures:
         print(f"failed: {step.name}: {error}", file=sys.stderr)
     if not failures:
@@ -295,6 +371,18 @@ def _parser() -> argparse.ArgumentParser:
     told.add_argument("--unit", choices=("words", "tokens"), default="words", help=unit)
     file = ("file", "FILE", "JSON lines, a JSON list, parquet or csv, also .gz or .zst")
     _command(commands, advise, "should you train on the instructions of this dataset?", file)
+    files = ("files", "FILE", "FastChat's judgments, alpaca_eval's annotations, or a step's folder", "+")
+    taken = _command(
+        commands, ingest, "verdicts of others as rows of the ledger, with their source named", files
+    )
+    files = ("files", "FILE", "FastChat's answers, or alpaca_eval's model outputs", "+")
+    judged = _command(commands, judge, "have answers judged that are in files, e.g. judge.model=NAME", files)
+    for each in (taken, judged):
+        each.add_argument(
+            "--sweep", metavar="NAME", type=_free_name, default="ingested", help="of the rows in the ledger"
+        )
+    two = ("files", "FILE", "one file of verdicts for each judge, as of ingest", 2)
+    _command(commands, agreement, "how far two judges agree on the same answers", two)
     maybe = ("name", "NAME", "as of sweep; without it, the cell of the overrides", "?")
     _command(commands, doctor, "what a sweep needs before it runs, and whether it is here", maybe)
     _command(commands, fetch, "get what a sweep needs, so that it runs without network", maybe)
@@ -305,7 +393,7 @@ def _command(
     commands: Commands,
     command: Callable[[argparse.Namespace], int],
     help: str,
-    first: tuple[str, ...] | None = None,
+    first: tuple[str, str, str] | tuple[str, str, str, str | int] | None = None,
 ) -> argparse.ArgumentParser:
     """What every command takes; `first` is a word of its own, its name in a message, what it is, and how many."""
     parser = commands.add_parser(command.__name__, help=help)
@@ -319,6 +407,15 @@ def _command(
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
     parser.set_defaults(command=command)
     return parser
+
+
+def _free_name(text: str) -> str:
+    """A name for rows of the ledger that no sweep file has."""
+    if not re.fullmatch(r"[\w.-]+", text) or text in sweep_files():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no free name; letters, digits, dots and dashes, and no sweep's"
+        )
+    return text
 
 
 def _numbers(text: str) -> list[int]:
@@ -337,6 +434,6 @@ def _intermixed(arguments: list[str]) -> list[str]:
             others.append(word)
             continue
         options.append(word)
-        if word in ("--rows", "--unit"):
+        if word in ("--rows", "--unit", "--sweep"):
             options += [next(rest, "")]
     return [*arguments[:1], *options, *others]

@@ -1,0 +1,297 @@
+"""What others made: verdicts that become rows of the ledger, answers that are judged here, two judges compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from im_bench import config as c
+from im_bench import places, stages
+from im_bench.analysis.agreement import Agreement, agree
+from im_bench.assets import file_sha256, folder_sha256
+from im_bench.config import UserError
+from im_bench.data.rows import read_rows
+from im_bench.evaluation import alpaca_eval, mt_bench
+from im_bench.evaluation.verdict_files import Judged, read_verdicts
+from im_bench.identity import GivenIdentity
+from im_bench.judges import Failure, Judges
+from im_bench.judging.overlap import note_of
+from im_bench.pipeline import verdicts_step
+from im_bench.report.collect import FILE, UNKNOWN, Row, write_ledger
+from im_bench.scores import Score, read_scores
+from im_bench.store import Step, Store
+from im_bench.sweep import Observer
+
+SWEEP = "ingested"
+INSTRUCTIONS = 805
+"""Of AlpacaEval, where its files are not at hand."""
+MT_BENCH_TASKS = (mt_bench.BENCHMARK, f"{mt_bench.BENCHMARK}_turn_1", f"{mt_bench.BENCHMARK}_turn_2")
+PUBLISHED_ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
+"""Whose annotations the published weights of length control are fitted to."""
+
+
+def ingest(files: Sequence[Path], run: c.Training, sweep: str) -> list[Row]:
+    """Count the verdicts of files into the ledger; the new rows.
+
+    Raises:
+        UserError: a file that cannot be read, naming the row; MT-Bench's questions, where they are needed and missing.
+    """
+    rows = []
+    for file in files:
+        for verdicts in read_verdicts(file):
+            rows += [_row(each, verdicts.model, file, sweep) for each in _scores(verdicts, run)]
+    _write(run, sweep, rows)
+    return rows
+
+
+def judge_answers(
+    files: Sequence[Path], run: c.Run, sweep: str, observer: Observer
+) -> tuple[list[Row], list[Failure]]:
+    """Have the answers of files judged by the run's judge, under each of its benchmarks; the new rows, and what failed.
+
+    Raises:
+        UserError: a benchmark that is not judged, a file that holds no answers, and what a judge may raise.
+    """
+    store = Store(run.paths.results / "store")
+    wires = stages.Wires()
+    steps = [(file, _verdicts_of(file, run, name, wires)) for file in files for name in run.benchmark]
+    todo = [step for _, step in steps if not store.done(step)]
+    observer.start(todo)
+    with Judges(store, observer) as judges:
+        judges.prepare(todo)
+        judges.wire(wires)
+        for step in todo:
+            judges.ask(step)
+        failures = judges.finished()
+    done = [(file, step) for file, step in steps if store.done(step)]
+    rows = [
+        _row(each, _model(file), file, sweep, step.key)
+        for file, step in done
+        for each in read_scores(store.path(step))
+    ]
+    _write(run, sweep, rows)
+    return rows, failures
+
+
+def benchmarks_of(files: Sequence[Path]) -> tuple[str, ...]:
+    """The benchmarks that the answers of files are to, by their format.
+
+    Raises:
+        UserError: a file that is not there or holds no answers, or files to different benchmarks.
+    """
+    found: set[tuple[str, ...]] = set()
+    for file in files:
+        match next(iter(read_rows(_there(file)))):
+            case {"question_id": _, "choices": _}:
+                found.add(("mt_bench",))
+            case {"instruction": _, "output": _}:
+                found.add(("alpaca_eval_1", "alpaca_eval_2"))
+            case _:
+                raise UserError(
+                    f"{file}: holds no answers; FastChat's have question_id and choices, alpaca_eval's "
+                    "instruction and output"
+                )
+    if len(found) > 1:
+        raise UserError("these files are answers to different benchmarks; judge them one after the other")
+    return found.pop()
+
+
+def compare(first: Path, second: Path, run: c.Training) -> list[tuple[Judged, Judged, list[Agreement]]]:
+    """How far two files of verdicts agree, on each benchmark and model of which both have some.
+
+    Raises:
+        UserError: when no answer has its verdict in both.
+    """
+    others = read_verdicts(second)
+    found = []
+    for ours in read_verdicts(first):
+        for theirs in others:
+            if (ours.benchmark, ours.model) == (theirs.benchmark, theirs.model):
+                categories = ours.categories(_categories(ours, run))
+                agreement = agree(ours.values(), theirs.values(), categories, ours.outcome)
+                found += [(ours, theirs, agreement)] if agreement else []
+    if not found:
+        raise UserError(f"{first} and {second} have no verdict on the same answer of the same model")
+    return found
+
+
+def _scores(verdicts: Judged, run: c.Training) -> list[Score]:
+    """With the number of items that the benchmark has, of which a file may hold fewer."""
+    note = note_of(verdicts.judge)
+    if verdicts.benchmark == mt_bench.BENCHMARK:
+        categories = _categories(verdicts, run)
+        found = mt_bench.scores(verdicts.rows, categories, judge=verdicts.judge, note=note)
+        return [replace(each, total=mt_bench.num_items(each.task, categories)) for each in found]
+    version = int(verdicts.benchmark[-1])
+    score = alpaca_eval.win_rate(verdicts.rows, version, judge=verdicts.judge, note=note)
+    official = places.asset_if_there(run, f"alpaca_eval/reference_outputs_v{version}")
+    score = replace(score, total=max(score.total, len(read_rows(official)) if official else INSTRUCTIONS))
+    return [score] if version == 1 else [score, _length_controlled(verdicts, score, run)]
+
+
+def _categories(verdicts: Judged, run: c.Training) -> dict[int, str]:
+    """Of MT-Bench's questions; of another benchmark's none.
+
+    Raises:
+        UserError: a verdict on a question that is not there.
+    """
+    if verdicts.benchmark != mt_bench.BENCHMARK:
+        return {}
+    file = places.asset(run, "mt_bench/question")
+    found = {question.id: question.category for question in mt_bench.read_questions(file)}
+    unknown = next((row["question_id"] for row in verdicts.rows if row["question_id"] not in found), None)
+    if unknown is not None:
+        raise UserError(f"{verdicts.file}: question_id {unknown} is not in {file}")
+    return found
+
+
+def _length_controlled(verdicts: Judged, score: Score, run: c.Training) -> Score:
+    """By the published fit where the model has one and these are its annotations, else fitted to them."""
+    if verdicts.judge == PUBLISHED_ANNOTATOR and alpaca_eval.is_published(verdicts.model, score):
+        weights = places.asset_if_there(run, "alpaca_eval/glm_weights")
+        difficulty = places.asset_if_there(run, "alpaca_eval/instruction_difficulty")
+        if weights and difficulty:
+            value = alpaca_eval.published_length_controlled(verdicts.model, weights, difficulty)
+            if value is not None:
+                published = alpaca_eval.as_length_controlled(score)
+                return replace(published, value=value, reading_note="the published fit of length control")
+    gamed = places.asset_if_there(run, "alpaca_eval/df_gamed")
+    official = (
+        read_rows(places.asset(run, "alpaca_eval/reference_outputs_v2"), ("instruction",)) if gamed else []
+    )
+    positions = {row["instruction"]: place for place, row in enumerate(official)}
+    note = note_of(verdicts.judge)
+    fitted = alpaca_eval.length_controlled(verdicts.rows, positions, gamed, judge=verdicts.judge, note=note)
+    return replace(fitted, total=score.total)
+
+
+def _verdicts_of(file: Path, run: c.Run, name: str, wires: stages.Wires) -> Step:
+    """The verdicts on the answers of a file; the answers are a step like any other's."""
+    spec = run.benchmark[name]
+    if not isinstance(spec, c.MTBench | c.AlpacaEval):
+        raise UserError(f"benchmark={name}: is not judged; mt_bench, alpaca_eval_1 and alpaca_eval_2 are")
+    items = _items(_there(file), run, spec)
+    family: stages.Family = "mt_bench" if isinstance(spec, c.MTBench) else "alpaca_eval"
+    identity = GivenIdentity(questions=family, sha256=file_sha256(file), limit=run.limit)
+    take = partial(stages.take_answers, file=file, family=family, items=items)
+    model = _model(file)
+    return verdicts_step(run, name, Step("given", identity, take, label=model), model, wires)
+
+
+def _there(file: Path) -> Path:
+    if not file.is_file():
+        raise UserError(f"{file}: {'is a folder' if file.is_dir() else 'there is no such file'}")
+    return file
+
+
+def _items(file: Path, run: c.Run, spec: c.MTBench | c.AlpacaEval) -> frozenset[object]:
+    """The items that are asked, each of which has one answer in the file.
+
+    Raises:
+        UserError: told of the user's file, and before anything is made of it.
+    """
+    if isinstance(spec, c.MTBench):
+        questions = places.asset(run, "mt_bench/question")
+        asked = list(mt_bench.asked(questions, run.limit))
+        answers = [row for row in mt_bench.read_answers(file)]
+        mt_bench.check_one_to_each(file, answers, asked, known=list(mt_bench.asked(questions, None)))
+        return frozenset(asked)
+    official = read_rows(places.asset(run, "alpaca_eval/reference_outputs_v2"), ("instruction",))
+    known = [row["instruction"] for row in official]
+    alpaca_eval.check_one_to_each(
+        file, read_rows(file, ("instruction", "output")), known[: run.limit], known=known
+    )
+    return frozenset(known[: run.limit])
+
+
+def _model(file: Path) -> str:
+    """Whose answers a file holds: FastChat's `model_id`, alpaca_eval's `generator`."""
+    rows = read_rows(file)
+    names = {str(row.get("model_id") or row.get("generator") or UNKNOWN) for row in rows}
+    if len(names) > 1:
+        raise UserError(
+            f"{file}: holds answers of several models: {', '.join(sorted(names)[:5])}; give one file for each"
+        )
+    return names.pop()
+
+
+def _row(score: Score, model: str, file: Path, sweep: str, step: str | None = None) -> Row:
+    """A model is one cell, whichever files its verdicts are in; answers judged here are one by their content."""
+    made = file_sha256(file) if file.is_file() else folder_sha256(file)
+    cell = sha256(f"{model} {made if step else ''}".encode()).hexdigest()[:8]
+    source = f"{file.name} (sha256 {made[:12]})"
+    return Row(
+        sweep=sweep,
+        cell=cell,
+        model=model,
+        dataset=UNKNOWN,
+        subset=None,
+        loss=UNKNOWN,
+        seed=0,
+        step=step or made[:8],
+        examples=None,
+        ratio=None,
+        **asdict(replace(score, source=source)),
+    )
+
+
+def _write(run: c.Training, sweep: str, rows: Sequence[Row]) -> None:
+    """Beside what the sweep had from other files or judges; two files of the same content are one.
+
+    Raises:
+        UserError: two files that say different things of the same.
+    """
+    new: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        known = new.setdefault(row.place, row)
+        if known.step != row.step:
+            raise UserError(
+                f"{known.source} and {row.source}: both have {row.judge}'s {row.task} of {row.model}; give one"
+            )
+    write_ledger(run.paths.results / FILE, sweep, new.values(), keep=lambda row: row.place not in new)
+
+
+def shown_rows(rows: Sequence[Row]) -> Table:
+    """Rows of the ledger for a person; categories of MT-Bench are in the ledger alone."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Model", "Task", "Score", "Error", "Items", "Judge", "Source"):
+        table.add_column(heading, justify="right" if heading in ("Score", "Error", "Items") else "left")
+    shown = (row for row in rows if row.benchmark != mt_bench.BENCHMARK or row.task in MT_BENCH_TASKS)
+    for row in shown:
+        items = f"{row.count}" if row.count == row.total else f"{row.count} of {row.total}"
+        score, error = ("n/a" if each is None else f"{each:.2f}" for each in (row.value, row.stderr))
+        words = (row.model, row.task, score, error, items, row.judge or "", (row.source or "").split(" (")[0])
+        table.add_row(*map(escape, words))
+    return table
+
+
+def shown_agreement(ours: Judged, theirs: Judged, found: Sequence[Agreement]) -> Table:
+    """Agreement for a person."""
+    title = f"{ours.benchmark}, {ours.model}: {ours.judge} and {theirs.judge}"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=escape(title), title_justify="left")
+    means = (f"Mean, {escape(each.judge)}" for each in (ours, theirs))
+    headings = ("Category", "Items", "Same", "Kappa", "Quadratic", "Spearman", *means)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "Category" else "right")
+    for each in found:
+        numbers = (each.kappa, each.kappa_quadratic, each.spearman, each.mean_first, each.mean_second)
+        words = ("n/a" if number is None else f"{number:.3f}" for number in numbers)
+        table.add_row(escape(each.category), str(each.items), f"{each.same:.1%}", *words)
+    return table
+
+
+def compared_as_json(ours: Judged, theirs: Judged, found: Sequence[Agreement]) -> dict[str, object]:
+    """Agreement for a script."""
+    return {
+        "benchmark": ours.benchmark,
+        "model": ours.model,
+        "judges": [ours.judge, theirs.judge],
+        "agreement": [asdict(each) for each in found],
+    }
