@@ -29,6 +29,8 @@ SAID = {
     "dataset=address": "dataset.address=http://127.0.0.1/rows.jsonl",
     "dataset=mixture": "dataset.parts={lima:1,alpagasus_dolly_3k:0.5}",
     "judge=openai": "judge.model=judge-1",
+    "judge=local": "judge.model=judge-1",
+    "judge=replay": "judge.name=said judge.files=verdicts.jsonl",
 }
 PUBLISHED = [path for path in (CONF / "dataset").glob("*.yaml") if path.stem not in ("hub", "address")]
 IDENTITIES = [
@@ -144,8 +146,9 @@ def test_every_dataset_of_table_5_is_a_choice_of_its_size() -> None:
 
 @pytest.fixture(scope="module")
 def whole() -> DictConfig:
-    """A composed cell with benchmarks of every kind."""
-    run = compose("benchmark=[piqa,humaneval,mt_bench]")
+    """A composed cell with benchmarks of every kind, and a judge that has every dial."""
+    price = "judge.price={prompt: 2.5, answer: 10, date: 2026-11-01}"
+    run = compose("benchmark=[piqa,humaneval,mt_bench]", "judge=openai", "judge.model=judge-1", price)
     return OmegaConf.create(run.model_dump(mode="json"))
 
 
@@ -183,6 +186,15 @@ def test_a_composed_config_loses_nothing_when_it_is_written_and_read(whole: Dict
         ("seed", 1.5),
         ("subset.size", 0),
         ("judge.temperature", 3),
+        ("judge.temperature", -0.1),
+        ("judge.pairwise", "both"),
+        ("judge.both_orders", "sometimes"),
+        ("judge.concurrency", 0),
+        ("judge.timeout_seconds", 0),
+        ("judge.deadline_seconds", 0),
+        ("judge.budget", 0),
+        ("judge.price.prompt", -1),
+        ("judge.price.date", "yesterday"),
         ("runtime.device", "tpu"),
         ("runtime.micro_batch_tokens", 0),
         ("benchmark.piqa.shots", -1),
@@ -211,6 +223,9 @@ def test_all_wrong_values_are_told_together(whole: DictConfig) -> None:
     ("overrides", "key"),
     [
         (["judge=openai", "benchmark=mt_bench"], "judge.model"),
+        (["judge=local", "benchmark=alpaca_eval_2"], "judge.model"),
+        (["judge=replay", "benchmark=mt_bench"], "judge.name"),
+        (["judge=replay", "judge.name=said", "benchmark=mt_bench"], "judge.files"),
         (["dataset=local"], "dataset.path"),
         (["model=local"], "model.path"),
         (["subset=first"], "subset.size"),
@@ -280,6 +295,20 @@ def test_a_missing_value_is_named_with_what_to_type(overrides: list[str], key: s
         (["model.id=null"], "model.id: a hub model needs its hub id"),
         (["dataset.address=null"], "dataset.address: a published dataset needs its address"),
         (["benchmark=[piqa]", "~benchmark.piqa"], "benchmark: at least one is needed"),
+        (
+            ["judge=openai", "judge.model=m", "judge.budget=5"],
+            "judge.budget: needs judge.price, in US dollars per million tokens, e.g. 'judge.price={",
+        ),
+        (
+            ["judge=openai", "judge.model=m", "judge.price={prompt: 1, answer: 2}"],
+            "judge.price.date: a value is needed",
+        ),
+        (["judge=overlap", "judge.model=m"], "judge.model: the chosen judge has no such key"),
+        (["judge=replay", "judge.name=said", "judge.files=[]"], "judge.files=[]: tuple should have at least"),
+        (
+            ["benchmark=alpaca_eval_1", "+benchmark.alpaca_eval_1.length_controlled=true"],
+            "benchmark.alpaca_eval_1.length_controlled: length control is of AlpacaEval 2.0",
+        ),
         (["loss.name=${nosuch}"], "loss.name: Interpolation key 'nosuch' not found"),
         (["+train.momentum=1"], "train.momentum: there is no such key"),
     ],
@@ -290,6 +319,62 @@ def test_what_does_not_go_together_is_refused(overrides: list[str], reason: str)
     assert str(error.value).startswith(reason)
 
 
+# --- judges ---
+
+
+@pytest.mark.parametrize(
+    ("ways", "label"),
+    [
+        ([], "overlap"),
+        (["judge.pairwise=ranking"], "overlap (ranking)"),
+        (["judge.both_orders=true"], "overlap (both orders)"),
+        (["judge.pairwise=ranking", "judge.both_orders=true"], "overlap (ranking, both orders)"),
+        (["judge.name=mine", "judge.both_orders=true"], "mine (both orders)"),
+    ],
+)
+def test_a_judges_label_says_in_which_way_it_compares(ways: list[str], label: str) -> None:
+    assert compose(*ways).judge.label == label
+
+
+def test_a_served_judge_is_called_like_its_model_unless_it_is_named() -> None:
+    served = ["judge=openai", "judge.model=judge-1"]
+    assert compose(*served).judge.label == "judge-1"
+    assert compose(*served, "judge.name=mine").judge.label == "mine"
+
+
+def test_the_default_judge_is_one_that_the_user_serves_and_names() -> None:
+    judge = compose_run("config", CONF, ["judge.model=judge-1", "benchmark=mt_bench"]).judge
+    assert isinstance(judge, config.Served)
+    assert (judge.name, judge.base_url, judge.api_key_env) == ("judge-1", "http://localhost:8000/v1", None)
+    with pytest.raises(UserError, match="^judge.model: a value is needed"):
+        compose_run("config", CONF, ["benchmark=mt_bench"])
+
+
+@pytest.mark.parametrize(
+    ("judge", "model"), [("gpt4", "gpt-4"), ("gpt4_turbo", "gpt-4-1106-preview"), ("openai", None)]
+)
+def test_the_papers_judges_are_there_and_say_that_they_are_retired(judge: str, model: str | None) -> None:
+    found = compose(f"judge={judge}", f"judge.model={model or 'm'}").judge
+    assert load_yaml(CONF / "judge" / f"{judge}.yaml")["model"] == (model or "???")
+    assert (found.retired is None) == (model is None)
+    assert (found.price is None) == (model is None)
+    if model:
+        assert "no longer served" in found.retired and "paper" in found.retired
+
+
+def test_files_of_verdicts_are_one_or_several() -> None:
+    said = ["judge=replay", "judge.name=said"]
+    assert compose(*said, "judge.files=a.json").judge.files == (Path("a.json"),)
+    assert compose(*said, "judge.files=[a.json,b.json]").judge.files == (Path("a.json"), Path("b.json"))
+
+
+def test_length_control_is_wanted_of_alpaca_eval_2_unless_it_is_refused() -> None:
+    asked = compose("benchmark=[alpaca_eval_1,alpaca_eval_2]").benchmark
+    assert [spec.length_controlled for spec in asked.values()] == [False, True]
+    without = compose("benchmark=alpaca_eval_2", "benchmark.alpaca_eval_2.length_controlled=false")
+    assert not without.benchmark["alpaca_eval_2"].length_controlled
+
+
 @pytest.mark.parametrize("identity", IDENTITIES, ids=lambda shape: shape.__name__)
 def test_no_identity_holds_where_or_how_a_step_runs(identity: type[BaseModel]) -> None:
     execution = {
@@ -297,7 +382,10 @@ def test_no_identity_holds_where_or_how_a_step_runs(identity: type[BaseModel]) -
         config.Tracker,
         config.Paths,
         config.Report,
-        config.Judge,
+        config.Overlap,
+        config.Replay,
+        config.Served,
+        config.Price,
         config.Model,
         config.HF,
         config.Fast,
@@ -348,6 +436,13 @@ def test_defaults_in_identities_never_change() -> None:
         ("HarnessIdentity", "context"): None,
         ("HumanEvalIdentity", "context"): None,
         ("AnswersIdentity", "context"): None,
+        ("JudgeIdentity", "model"): None,
+        ("JudgeIdentity", "temperature"): None,
+        ("JudgeIdentity", "body"): {},
+        ("JudgeIdentity", "sha256"): (),
+        ("JudgeIdentity", "pairwise"): "own",
+        ("JudgeIdentity", "both_orders"): False,
+        ("VerdictsIdentity", "length_control"): False,
         ("Train", "lora"): None,
         ("Train", "save_epochs"): False,
     }

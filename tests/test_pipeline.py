@@ -18,14 +18,15 @@ import pytest
 from im_bench import sweep
 from im_bench.cli import main
 from im_bench.composing import CONF, compose_run
-from im_bench.config import UserError
+from im_bench.config import UserError, judge_for
 from im_bench.pipeline import Cell, plan
 from im_bench.report.collect import FILE, Row, read_ledger
 from im_bench.store import Step
 
 LEDGER = (
     "sweep cell model dataset subset loss seed benchmark category task metric value stderr count total "
-    "direction judge reading_note step examples ratio truncated"
+    "direction judge reading_note step examples ratio truncated "
+    "judge_prompt_tokens judge_answer_tokens judge_cost source"
 ).split()
 BENCHMARKS = {"piqa", "mt_bench", "alpaca_eval_1"}
 # One of each kind that a cell of these benchmarks has.
@@ -138,8 +139,6 @@ def planned(given: Path) -> Callable[..., Cell]:
         "dataset.source_field=nowhere",
         "dataset.num_examples=24",
         "judge.name=a_label",
-        "judge.concurrency=7",
-        "judge.timeout_seconds=7",
         "report.reading=published",
         "report.baseline=im",
     ],
@@ -160,8 +159,6 @@ def test_where_and_how_a_cell_runs_does_not_change_its_key(
         ("loss.average=token", {"base"}),
         ("dataset.on_bad_row=skip", {"base"}),
         ("seed=1", {"base"}),
-        ("judge.model=another", {"base", "train", "harness", "answers"}),
-        ("judge.temperature=1", {"base", "train", "harness", "answers"}),
         ("limit=3", {"base", "train"}),
         ("benchmark.piqa.shots=1", {"base", "train", "answers", "verdicts"}),
         ("model.chat_template=own", set()),
@@ -174,6 +171,85 @@ def test_what_changes_a_number_changes_the_keys_of_what_it_touches(
     assert after.key != before.key
     keys = {step.key for step in before.steps()}
     assert {step.kind for step in after.steps() if step.key in keys} == kept
+
+
+SERVED = ("judge=openai", "judge.model=judge-1")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "judge.name=a_label",
+        "judge.concurrency=7",
+        "judge.timeout_seconds=7",
+        "judge.deadline_seconds=7",
+        "judge.base_url=http://127.0.0.1:1/v1",
+        "judge.api_key_env=null",
+        "judge.price={prompt: 1, answer: 2, date: 2026-11-01}",
+        "judge.tokenizer=elsewhere",
+        "judge.retired=since today",
+    ],
+)
+def test_where_and_how_a_judge_is_asked_does_not_change_the_key(
+    planned: Callable[..., Cell], override: str
+) -> None:
+    assert planned(*SERVED, override).key == planned(*SERVED).key
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "judge.model=another",
+        "judge.temperature=1",
+        "judge.temperature=null",
+        "judge.body={reasoning_effort: low}",
+    ],
+)
+def test_what_changes_a_verdict_is_another_key_for_the_verdicts_alone(
+    planned: Callable[..., Cell], override: str
+) -> None:
+    before, after = planned(*SERVED), planned(*SERVED, override)
+    keys = {step.key for step in before.steps()}
+    assert kinds([step.kind for step in after.steps() if step.key not in keys]) == {"verdicts": 2}
+
+
+@pytest.mark.parametrize(
+    ("override", "others"),
+    [
+        ("judge.pairwise=ranking", {"alpaca_eval_2"}),
+        ("judge.both_orders=true", {"alpaca_eval_1", "alpaca_eval_2"}),
+    ],
+)
+def test_a_way_of_comparing_is_another_judge_only_where_it_changes_what_is_asked(
+    planned: Callable[..., Cell], override: str, others: set[str]
+) -> None:
+    judged = "benchmark=[mt_bench,alpaca_eval_1,alpaca_eval_2]"
+    before, after = planned(judged), planned(judged, override)
+    keys = {step.key for step in before.benchmarks.values()}
+    assert {name for name, step in after.benchmarks.items() if step.key not in keys} == others
+    labels = {name: judge_for(after.run.judge, spec).label for name, spec in after.run.benchmark.items()}
+    assert {name for name, label in labels.items() if label != "overlap"} == others
+
+
+def test_files_of_verdicts_are_known_by_their_content(planned: Callable[..., Cell], tmp_path: Path) -> None:
+    said = [tmp_path / "mine.jsonl", tmp_path / "copied.jsonl", tmp_path / "other.jsonl"]
+    for path, text in zip(said, ("{}", "{}", "{ }"), strict=True):
+        path.write_text(text)
+    replayed = [planned("judge=replay", "judge.name=said", f"judge.files={path}").key for path in said]
+    assert replayed[0] == replayed[1] != replayed[2]
+    several = f"judge.files=[{said[0]},{said[2]}]"
+    assert planned("judge=replay", "judge.name=said", several).key not in replayed
+    with pytest.raises(UserError, match=f"judge.files={tmp_path}/none.jsonl: there is no such file"):
+        planned("judge=replay", "judge.name=said", f"judge.files={tmp_path}/none.jsonl")
+
+
+def test_length_control_is_of_its_own_benchmark_alone(planned: Callable[..., Cell]) -> None:
+    both = "benchmark=[piqa,alpaca_eval_1,alpaca_eval_2]"
+    with_it, without = planned(both), planned(both, "benchmark.alpaca_eval_2.length_controlled=false")
+    kept = {step.key for step in with_it.steps()} & {step.key for step in without.steps()}
+    assert [step.label for step in with_it.steps() if step.key not in kept] == [
+        "local-local-full-it-seed0-alpaca_eval_2-overlap"
+    ]
 
 
 def test_a_mixture_of_one_whole_file_is_that_file(planned: Callable[..., Cell], given: Path) -> None:
@@ -366,11 +442,27 @@ def test_progress_is_told_in_requests_within_the_share_of_the_step(given: Path, 
     progress.done(base)
     progress.step(piqa)
     progress.answered(1, 4)
-    sweep, now = progress.bar.tasks
+    sweep, now, _ = progress.bar.tasks
     assert (sweep.total, sweep.completed) == (31, 30.25)
     assert (now.total, now.completed) == (4, 1)
     progress.done(piqa)
     assert sweep.completed == sweep.total
+
+
+def test_verdicts_are_told_beside_the_requests(given: Path, tmp_path: Path) -> None:
+    from im_bench.progress import Progress
+
+    cell = plan(compose_run("config", CONF, words(given, tmp_path, "loss=none", "benchmark=[mt_bench]")))
+    progress = Progress()
+    base, answers, verdicts = cell.steps()
+    progress.start([base, answers, verdicts])
+    progress.step(answers)
+    progress.judging(verdicts)
+    progress.answered(1, 4)
+    progress.judged(3, 5)
+    _, now, judged = progress.bar.tasks
+    assert (now.total, now.completed) == (4, 1)
+    assert (judged.total, judged.completed, judged.description) == (5, 3, verdicts.name)
 
 
 def test_the_rows_scored_are_those_of_the_folder_given(results: Path, given: Path, tmp_path: Path) -> None:

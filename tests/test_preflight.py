@@ -12,6 +12,7 @@ from im_bench.checkpoint import save
 from im_bench.cli import main
 from im_bench.toy.files import write_world
 
+LENGTH = "benchmark.alpaca_eval_2.length_controlled"
 TOY = ["experiment=toy", "model=local", "tracker=none"]
 
 
@@ -173,6 +174,30 @@ def test_a_judge_that_nobody_named_is_one_of_what_is_missing(tmp_path, capsys):
     assert len(found) > 5
 
 
+def test_files_of_verdicts_are_looked_for_and_need_neither_key_nor_server(tmp_path, capsys):
+    (tmp_path / "said.jsonl").write_text("{}")
+    files = f"judge.files=[{tmp_path}/said.jsonl,{tmp_path}/none.jsonl]"
+    asked = ["judge=replay", "judge.name=said", files, "benchmark=[mt_bench]", f"paths.results={tmp_path}"]
+    assert main(["doctor", "experiment=toy", "--json", *asked]) == 2
+    found = json.loads(capsys.readouterr().out)
+    of_judge = {need["name"]: need["problem"] for need in found if need["needed_by"] == ["judge"]}
+    none = f"{tmp_path}/none.jsonl"
+    assert of_judge == {
+        f"{tmp_path}/said.jsonl": None,
+        none: f"judge.files={none}: there is no such file",
+    }
+
+
+def test_what_only_length_control_needs_is_no_problem_where_it_is_missing(tmp_path, capsys):
+    asked = ["judge=overlap", "benchmark=[alpaca_eval_2]", f"paths.results={tmp_path}"]
+    assert main(["doctor", "experiment=toy", "--json", *asked]) == 0
+    found = {need["name"]: need for need in json.loads(capsys.readouterr().out)}
+    gamed = found["alpaca_eval/df_gamed"]
+    assert gamed["at"] == "not at hand, so alpaca_eval_2 has no length-controlled win rate"
+    assert main(["doctor", "experiment=toy", "--json", *asked, f"{LENGTH}=false"]) == 0
+    assert "alpaca_eval/df_gamed" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("key", ["engine", "judge"])
 def test_what_answers_and_is_no_model_server_is_told_apart(tmp_path, capsys, world, key, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
@@ -193,3 +218,19 @@ def test_what_answers_and_is_no_model_server_is_told_apart(tmp_path, capsys, wor
     assert (
         f"{key}.base_url={server.url}/v1: no list of models (status 404); it ends in /v1" in found["problem"]
     )
+
+
+def test_a_judge_that_its_maker_no_longer_serves_is_missing_unless_somebody_else_does(tmp_path, capsys):
+    words = [
+        "doctor",
+        "experiment=toy",
+        "benchmark=[mt_bench]",
+        "judge=gpt4",
+        "judge.api_key_env=null",
+        "--json",
+    ]
+    assert main([*words, f"paths.results={tmp_path}"]) == 2
+    found = {each["name"]: each["problem"] for each in json.loads(capsys.readouterr().out)}
+    assert found["gpt-4"].startswith("no longer served")
+    main([*words, f"paths.results={tmp_path}", "judge.base_url=http://127.0.0.1:9/v1"])
+    assert "gpt-4" not in {each["name"] for each in json.loads(capsys.readouterr().out)}

@@ -1,7 +1,7 @@
 """MT-Bench: two turns, FastChat's files, FastChat's averages."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import sqrt
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from im_bench.config import UserError
 from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation import mt_bench
 from im_bench.evaluation.mt_bench import clustered_stderr, rating
-from im_bench.judging.judge import Reply, Request
-from im_bench.judging.overlap import NOTE, Overlap
-from im_bench.scores import read_scores
+from im_bench.judging.judge import UNKNOWN, Bill, Reply, Request
+from im_bench.judging.overlap import NOTE, OverlapJudge
+from im_bench.scores import Score, read_scores
 
 QUESTIONS = [
     {"question_id": 1, "category": "writing", "turns": ["Write a line.", "Shorten it."]},
@@ -43,6 +43,9 @@ class Parrot:
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> str:
         return "/".join(f"{message['role'][0]}:{message['content']}" for message in messages)
+
+    def num_cut(self, prompt: str, max_new_tokens: int) -> int:
+        return 0
 
     def generate(
         self,
@@ -82,11 +85,18 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 
 def answers(tmp_path: Path, *turns: list[str]) -> Path:
+    """Answers to the first questions, which are then all that is asked."""
+    write_rows(tmp_path / "questions.jsonl", QUESTIONS[: len(turns)])
+    return answers_to(tmp_path, dict(enumerate(turns, start=1)).items())
+
+
+def answers_to(tmp_path: Path, given: Iterable[tuple[int, list[str]]]) -> Path:
+    """A folder of answers by `question_id`."""
     folder = tmp_path / "answers"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     rows = [
         {"question_id": number, "model_id": "m", "choices": [{"index": 0, "turns": pair}]}
-        for number, pair in enumerate(turns, start=1)
+        for number, pair in given
     ]
     write_rows(folder / mt_bench.ANSWERS, rows)
     return folder
@@ -115,6 +125,79 @@ def test_the_category_sets_the_temperature(files, tmp_path):
         tmp_path, engine, questions=files["questions"], max_new_tokens=50, limit=None, seed=0, model_id="m"
     )
     assert [temperature for _, temperature in engine.calls] == [0.0, 0.0, 0.1, 0.1, 0.7, 0.7]
+
+
+def test_an_interrupted_pass_goes_on_with_the_temperatures_that_are_not_answered(files, tmp_path):
+    class Dies(Parrot):
+        def generate(self, prompts: list[str], **how: object) -> list[str]:
+            if how["temperature"] == 0.7:
+                raise KeyboardInterrupt
+            return super().generate(prompts, **how)
+
+    options = {
+        "questions": files["questions"],
+        "max_new_tokens": 50,
+        "limit": None,
+        "seed": 0,
+        "model_id": "m",
+    }
+    with pytest.raises(KeyboardInterrupt):
+        mt_bench.answer(tmp_path, Dies(), **options)
+    second, told = Parrot(), []
+    mt_bench.answer(tmp_path, second, **options, follow=lambda done, total: told.append((done, total)))
+    assert [temperature for _, temperature in second.calls] == [0.7, 0.7]
+    assert told[-1] == (6, 6)
+    assert [row["question_id"] for row in read_rows(tmp_path / mt_bench.ANSWERS)] == [1, 2, 3]
+    assert not list(tmp_path.glob("answers-*"))
+
+
+def test_turns_whose_prompt_was_cut_are_counted(files, tmp_path):
+    class Small(Parrot):
+        def num_cut(self, prompt: str, max_new_tokens: int) -> int:
+            return 7 if "/" in prompt else 0
+
+    options = {
+        "questions": files["questions"],
+        "max_new_tokens": 50,
+        "limit": None,
+        "seed": 0,
+        "model_id": "m",
+    }
+    mt_bench.answer(tmp_path, Small(), **options)
+    assert read_rows(tmp_path / mt_bench.ANSWERS)[0]["cut_tokens"] == [0, 7]
+    mt_bench.judge(tmp_path, tmp_path, Said(*["[[5]]"] * 6), **files)
+    headline, *parts = read_scores(tmp_path)
+    assert (headline.truncated, {score.truncated for score in parts}) == (3, {0})
+
+
+@pytest.mark.parametrize(
+    ("judgment", "found"),
+    [
+        ("<think>Rating: [[9]] maybe</think>\n\nRating: [[2]]", 2.0),
+        ("Rating: [[11]]", None),
+        ("Rating: [[500]]", None),
+        ("Rating: [[10]]", 10.0),
+        ("Rating: [[0]]", 0.0),
+    ],
+)
+def test_a_rating_is_what_is_said_after_thinking_and_at_most_ten(judgment, found):
+    assert rating(judgment) == found
+
+
+def test_a_pass_without_a_single_rating_is_told_with_what_was_said(files, tmp_path, caplog):
+    mt_bench.judge(tmp_path, answers(tmp_path, ["a", "b"]), Said("No.", "I will not."), **files)
+    assert "judge said: none of its 2 verdicts could be read; the first says: No." in caplog.text
+
+
+def test_what_a_server_refuses_is_unrated_whatever_it_says(files, tmp_path):
+    class Refusing(Said):
+        def replies(self, requests: Sequence[Request]) -> list[Reply | None]:
+            return [Reply("[[8]]"), Reply("messages[1] is too long", refused=True)]
+
+    mt_bench.judge(tmp_path, answers(tmp_path, ["a", "b"]), Refusing(), **files)
+    assert [row["score"] for row in read_rows(tmp_path / mt_bench.JUDGMENTS)] == [8.0, mt_bench.UNRATED]
+    assert read_rows(tmp_path / mt_bench.JUDGMENTS)[1]["judgment"] == "messages[1] is too long"
+    assert (read_scores(tmp_path)[0].value, read_scores(tmp_path)[0].count) == (8.0, 1)
 
 
 def test_a_limit_takes_the_first_questions_of_each_category(files, tmp_path):
@@ -194,7 +277,7 @@ def test_two_turns_of_one_question_are_not_two_independent_ratings():
 
 def test_the_overlap_judge_rates_what_has_a_reference(files, tmp_path):
     mt_bench.judge(
-        tmp_path, answers(tmp_path, ["a", "b"], ["it is two", "no idea"]), Overlap("overlap"), **files
+        tmp_path, answers(tmp_path, ["a", "b"], ["it is two", "no idea"]), OverlapJudge("overlap"), **files
     )
     headline = read_scores(tmp_path)[0]
     assert (headline.value, headline.count, headline.total) == (5.5, 2, 4)
@@ -205,7 +288,7 @@ def test_judging_twice_writes_the_same_bytes(files, tmp_path):
     folder = answers(tmp_path, ["a", "b"], ["it is two", "no idea"])
     written = []
     for _ in range(2):
-        mt_bench.judge(tmp_path, folder, Overlap("overlap"), **files)
+        mt_bench.judge(tmp_path, folder, OverlapJudge("overlap"), **files)
         written.append((tmp_path / mt_bench.JUDGMENTS).read_bytes())
     assert written[0] == written[1]
 
@@ -216,8 +299,9 @@ def test_bad_files_are_named_with_what_they_lack(files, tmp_path):
     with pytest.raises(UserError, match=r"references.jsonl: question_id 2 \(math\) needs its reference"):
         mt_bench.judge(tmp_path, folder, Said(), **files)
     write_rows(files["questions"], QUESTIONS[:1])
-    with pytest.raises(UserError, match=r"question_id 2 is not in .*questions.jsonl"):
+    with pytest.raises(UserError, match=r"answers.jsonl: answers question_id 2, which was not asked"):
         mt_bench.judge(tmp_path, folder, Said(), **files)
+    answers(tmp_path, ["a", "b"])
     write_rows(files["prompts"], PROMPTS[:1])
     with pytest.raises(UserError, match="prompts.jsonl: there is no judge prompt named single-v1-multi-turn"):
         mt_bench.judge(tmp_path, folder, Said(), **files)
@@ -227,6 +311,92 @@ def test_bad_files_are_named_with_what_they_lack(files, tmp_path):
     files["questions"].write_text('{"question_id": 1, "category": "math", "turns": ["one"]}\n')
     with pytest.raises(UserError, match="questions.jsonl, question 1: needs"):
         mt_bench.judge(tmp_path, folder, Said(), **files)
+
+
+TWO = ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([1, 2, 3, 2], "has several answers to question_id 2; every question needs one answer"),
+        ([1, 3], "has no answer to question_id 2; every question needs one answer"),
+        ([1, 2, 3, 9], "answers question_id 9, which was not asked; every question needs one answer"),
+        ([*range(1, 4), *range(11, 18)], "answers question_id 11, 12, 13, 14, 15, ..., which was not asked"),
+    ],
+)
+def test_answers_that_are_not_one_to_each_question_are_named(files, tmp_path, numbers, said):
+    judge = Said()
+    folder = answers_to(tmp_path, [(number, TWO) for number in numbers])
+    with pytest.raises(UserError) as error:
+        mt_bench.judge(tmp_path, folder, judge, **files)
+    assert str(error.value).startswith(f"{folder / mt_bench.ANSWERS}: {said}")
+    assert not judge.requests
+
+
+def test_as_many_answers_are_needed_as_the_limit_asked(files, tmp_path):
+    write_rows(files["questions"], [*QUESTIONS, QUESTIONS[0] | {"question_id": 4}])
+    folder = answers_to(tmp_path, [(number, TWO) for number in (1, 2, 3)])
+    with pytest.raises(UserError, match="has no answer to question_id 4"):
+        mt_bench.judge(tmp_path, folder, Said(), **files)
+    mt_bench.judge(tmp_path, folder, Said(*["[[5]]"] * 6), limit=1, **files)
+    assert read_scores(tmp_path)[0].total == 6
+
+
+def test_an_empty_answer_is_judged_as_an_empty_answer_and_counts(files, tmp_path):
+    judge = Said("[[1]]", "[[2]]", "[[9]]", "[[8]]")
+    mt_bench.judge(tmp_path, answers(tmp_path, ["", ""], ["2", "4"]), judge, **files)
+    assert [request.messages[-1]["content"] for request in judge.requests[:2]] == [
+        "Q Write a line. A ",
+        "Write a line.||Shorten it.|",
+    ]
+    headline = read_scores(tmp_path)[0]
+    assert (headline.value, headline.count, headline.total) == (5.0, 4, 4)
+
+
+def test_an_empty_answer_stands_between_the_official_marks(real):
+    [question, *_] = mt_bench.read_questions(real / "question.jsonl")
+    templates = {row["name"]: row for row in read_rows(real / "judge_prompts.jsonl")}
+    template = templates[mt_bench.prompt_name(question, 1)]
+    prompt = mt_bench.request(question, ["", ""], 1, None, template).messages[-1]["content"]
+    begin, end = "[The Start of Assistant's Answer]", "[The End of Assistant's Answer]"
+    assert prompt.endswith(f"{begin}\n\n{end}")
+
+
+class Billed:
+    """A judge whose replies took these tokens and dollars."""
+
+    name, note = "billed", None
+
+    def __init__(self, *bills: Bill) -> None:
+        self.bills = bills
+
+    def replies(self, requests: Sequence[Request]) -> list[Reply | None]:
+        return [Reply("[[5]]", bill=bill) for bill in self.bills]
+
+
+def bill_of(score: Score) -> Bill:
+    return Bill(score.judge_prompt_tokens, score.judge_answer_tokens, score.judge_cost)
+
+
+def test_what_the_replies_took_is_summed_in_the_headline_and_there_alone(files, tmp_path):
+    judge = Billed(Bill(10, 1, 0.5), Bill(20, 2, 0.25), Bill(30, 3, 0.0), Bill(40, 4, 1.0))
+    mt_bench.judge(tmp_path, answers(tmp_path, ["a", "b"], ["2", "4"]), judge, **files)
+    headline, *parts = read_scores(tmp_path)
+    assert bill_of(headline) == Bill(100, 10, 1.75)
+    assert {bill_of(part) for part in parts} == {UNKNOWN}
+
+
+def test_what_all_replies_took_is_unknown_where_one_does_not_say(files, tmp_path):
+    judge = Billed(Bill(10, 1, None), Bill(None, 2, 0.25))
+    mt_bench.judge(tmp_path, answers(tmp_path, ["a", "b"]), judge, **files)
+    assert bill_of(read_scores(tmp_path)[0]) == Bill(None, 3, None)
+
+
+def test_the_seed_of_the_run_goes_with_every_request(files, tmp_path):
+    judge = Said("[[5]]", "[[5]]")
+    mt_bench.judge(tmp_path, answers(tmp_path, ["a", "b"]), judge, **files, seed=7)
+    assert {request.seed for request in judge.requests} == {7}
 
 
 def test_the_official_prompts_are_built_byte_for_byte(real):

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from im_bench.config import Judge
+from im_bench.config import Overlap
 from im_bench.judging import open_judge
 from im_bench.judging.judge import Comparison, Rating, Reply, Request
-from im_bench.judging.overlap import NOTE, Overlap, token_f1
+from im_bench.judging.overlap import NOTE, OverlapJudge, token_f1
 
 
 def asked(subject: Rating | Comparison, *, top_logprobs: int = 0) -> Request:
@@ -17,7 +17,7 @@ def asked(subject: Rating | Comparison, *, top_logprobs: int = 0) -> Request:
 
 
 def reply_to(subject: Rating | Comparison, *, top_logprobs: int = 0) -> Reply | None:
-    [reply] = Overlap("overlap").replies([asked(subject, top_logprobs=top_logprobs)])
+    [reply] = OverlapJudge("overlap").replies([asked(subject, top_logprobs=top_logprobs)])
     return reply
 
 
@@ -81,18 +81,14 @@ def test_an_output_without_overlap_has_no_chance_against_one_with_some():
     assert reply_to(compared("grey", "red"), top_logprobs=5) == Reply("M", {"M": 0.0})
 
 
-def test_it_says_that_it_is_no_language_model():
-    spec = Judge(
-        name="overlap",
-        kind="overlap",
-        model="token-f1",
-        temperature=0,
-        base_url=None,
-        api_key_env=None,
-        concurrency=1,
-        timeout_seconds=1,
-    )
-    judge = open_judge(spec)
+def test_it_says_that_it_is_no_language_model(tmp_path):
+    judge = open_judge(Overlap(name="overlap", kind="overlap"), tmp_path)
     assert judge.name == "overlap"
     assert judge.note == NOTE
     assert "not an LLM judge" in NOTE
+
+
+def test_it_is_called_otherwise_where_it_compares_otherwise(tmp_path):
+    spec = Overlap(name="overlap", kind="overlap", pairwise="ranking", both_orders=True)
+    assert open_judge(spec, tmp_path).name == "overlap (ranking, both orders)"
+    assert not list(tmp_path.iterdir())

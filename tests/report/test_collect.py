@@ -3,7 +3,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from by_hand import base, row
+from by_hand import base, row, table_of
 
 from im_bench import config
 from im_bench.report.collect import read_ledger, rows, write_ledger
@@ -35,6 +35,10 @@ KEYS = [
         "examples",
         "ratio",
         "truncated",
+        "judge_prompt_tokens",
+        "judge_answer_tokens",
+        "judge_cost",
+        "source",
     ),
 ]
 
@@ -53,6 +57,34 @@ def test_what_is_written_is_what_is_read(ledger):
 def test_keys_stand_in_the_order_of_the_design(ledger):
     write_ledger(ledger, "small", [row("mmlu", 0.25)])
     assert list(json.loads(ledger.read_text())) == KEYS
+
+
+def test_what_a_judge_took_and_where_a_number_is_from_are_kept(ledger):
+    billed = row("mt_bench", 5.0, judge_prompt_tokens=1200, judge_answer_tokens=34, judge_cost=0.0125)
+    ingested = row("alpaca_eval_1", 50.0, source="published.csv")
+    write_ledger(ledger, "small", [billed, ingested])
+    assert set(read_ledger(ledger)) == {billed, ingested}
+
+
+def test_a_ledger_written_before_bills_were_kept_is_still_read(ledger):
+    written = row("mmlu", 0.25)
+    write_ledger(ledger, "small", [written])
+    old = {key: value for key, value in json.loads(ledger.read_text()).items() if key in KEYS[:-4]}
+    ledger.write_text(json.dumps(old) + "\n")
+    assert read_ledger(ledger) == [written]
+
+
+OVERLAP = {"name": "overlap", "kind": "overlap"}
+
+
+@pytest.mark.parametrize("way", [{"pairwise": "ranking"}, {"both_orders": True}])
+def test_a_judge_that_compares_in_another_way_does_not_share_a_column(ledger, way):
+    plain, other = config.Overlap(**OVERLAP).label, config.Overlap(**OVERLAP, **way).label
+    judged = [row("alpaca_eval_2", 5.0, judge=plain), row("alpaca_eval_2", 6.0, loss="im", judge=other)]
+    write_ledger(ledger, "small", judged)
+    with pytest.raises(config.UserError, match="alpaca_eval_2: scores by different judges") as error:
+        table_of(read_ledger(ledger))
+    assert f"{plain}, {other}" in str(error.value)
 
 
 def test_no_ledger_has_no_rows(ledger):
