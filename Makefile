@@ -35,13 +35,14 @@ check: setup ## format, lint, types, import contract
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: setup ## speed and memory beside TRL and the published recipe; an hour and a half on two cores
+bench: setup ## speed and memory beside TRL and the published recipe; an hour and three quarters on two cores
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/preparing.py
 	$(BIN)/python benchmarks/advising.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py --hub toy
+	$(BIN)/python benchmarks/judging.py
 
 .PHONY: parity
 parity: setup ## lm-eval's scores beside ours on the real rows of ../shared/hub; 15 minutes on two cores
