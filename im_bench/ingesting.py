@@ -22,6 +22,7 @@ from im_bench.evaluation import alpaca_eval, mt_bench
 from im_bench.evaluation.verdict_files import Judged, read_verdicts
 from im_bench.identity import GivenIdentity
 from im_bench.judges import Failure, Judges
+from im_bench.judging import open_judge
 from im_bench.judging.overlap import note_of
 from im_bench.pipeline import verdicts_step
 from im_bench.report.collect import FILE, UNKNOWN, Row, write_ledger
@@ -63,6 +64,8 @@ def judge_answers(
     wires = stages.Wires()
     steps = [(file, _verdicts_of(file, run, name, wires)) for file in files for name in run.benchmark]
     todo = [step for _, step in steps if not store.done(step)]
+    if todo:
+        open_judge(run.judge, run.paths.results)  # what it lacks is told now
     observer.start(todo)
     with Judges(store, observer) as judges:
         judges.prepare(todo)

@@ -64,7 +64,8 @@ class Progress:
     def start(self, steps: Sequence[Step]) -> None:
         self.total = len(steps)
         self.bar.update(self.sweep, total=sum(map(_share, steps)), visible=bool(steps))
-        log.info("%d steps to do", self.total) if steps else log.info("every step is done")
+        what = f"{self.total} step{'s' if self.total > 1 else ''} to do"
+        log.info("%s", what if steps else "every step is done")
 
     def step(self, step: Step) -> None:
         self.count += 1
