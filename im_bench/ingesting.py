@@ -28,7 +28,7 @@ from im_bench.pipeline import verdicts_step
 from im_bench.report.collect import FILE, UNKNOWN, Row, write_ledger
 from im_bench.scores import Score, read_scores
 from im_bench.store import Step, Store
-from im_bench.sweep import Observer
+from im_bench.sweep import Observer, called_now
 
 SWEEP = "ingested"
 INSTRUCTIONS = 805
@@ -62,8 +62,8 @@ def judge_answers(
     """
     store = Store(run.paths.results / "store")
     wires = stages.Wires()
-    steps = [(file, _verdicts_of(file, run, name, wires)) for file in files for name in run.benchmark]
-    todo = [step for _, step in steps if not store.done(step)]
+    steps = [(file, name, _verdicts_of(file, run, name, wires)) for file in files for name in run.benchmark]
+    todo = [step for _, _, step in steps if not store.done(step)]
     if todo:
         open_judge(run.judge, run.paths.results)  # what it lacks is told now
     observer.start(todo)
@@ -73,12 +73,11 @@ def judge_answers(
         for step in todo:
             judges.ask(step)
         failures = judges.finished()
-    done = [(file, step) for file, step in steps if store.done(step)]
-    rows = [
-        _row(each, _model(file), file, sweep, step.key)
-        for file, step in done
-        for each in read_scores(store.path(step))
-    ]
+    rows = []
+    for file, name, step in steps:
+        if store.done(step):
+            scores = called_now(read_scores(store.path(step)), run, name)
+            rows += [_row(each, _model(file), file, sweep, step.key) for each in scores]
     _write(run, sweep, rows)
     return rows, failures
 
@@ -258,7 +257,13 @@ def _write(run: c.Training, sweep: str, rows: Sequence[Row]) -> None:
             raise UserError(
                 f"{known.source} and {row.source}: both have {row.judge}'s {row.task} of {row.model}; give one"
             )
-    write_ledger(run.paths.results / FILE, sweep, new.values(), keep=lambda row: row.place not in new)
+    steps = {row.step for row in rows}
+    write_ledger(
+        run.paths.results / FILE,
+        sweep,
+        new.values(),
+        keep=lambda row: row.step not in steps and row.place not in new,
+    )
 
 
 def shown_rows(rows: Sequence[Row]) -> Table:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -304,7 +305,7 @@ def _ask(key: str, base_url: str, model: str | None = None) -> None:
         raise UserError(
             f"{key}={base_url}: no answer ({getattr(error, 'reason', error)}); is it up?"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, HTTPException):
         raise UserError(f"{key}={base_url}: no list of models; it begins with http and ends in /v1") from None
     if served is not None and model not in (None, UNNAMED, *served):
         raise UserError(f"{key}={base_url}: serves {', '.join(served[:5]) or 'no model'}, not {model}")

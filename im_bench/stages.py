@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -195,7 +196,10 @@ def take_answers(out: Path, *, file: Path, family: Family, items: frozenset[obje
 
     is_mt_bench = family == "mt_bench"
     name, item = (mt_bench.ANSWERS, "question_id") if is_mt_bench else (alpaca_eval.ANSWERS, "instruction")
-    write_rows(out / name, [row for row in read_rows(file) if row[item] in items])
+    rows = [row for row in read_rows(file) if row[item] in items]
+    # Half a character, which JSON can hold and nothing can send, becomes a question mark.
+    whole = json.dumps(rows, ensure_ascii=False).encode(errors="replace")
+    write_rows(out / name, json.loads(whole))
 
 
 def judge(

@@ -21,7 +21,7 @@ from im_bench.judging import open_judge
 from im_bench.pipeline import Cell
 from im_bench.places import sources
 from im_bench.report.collect import FILE, Row, rows, write_ledger
-from im_bench.scores import read_scores
+from im_bench.scores import Score, read_scores
 from im_bench.stages import tokenizer
 from im_bench.store import Step, Store
 from im_bench.tracking import Tracker, open_tracker
@@ -87,11 +87,16 @@ def cell_rows(sweep: str, cell: Cell, store: Store) -> list[Row]:
     trained = _trained(cell, store)
     for name, step in cell.benchmarks.items():
         scores = read_scores(store.path(step)) if store.done(step) else [missing_score(name)]
-        # As it is called now: a name is no part of a verdict, and a table compares names.
-        judge = judge_for(cell.run.judge, cell.run.benchmark[name]).label
-        scores = [replace(each, judge=judge) if each.judge else each for each in scores]
-        found += rows(cell.run, scores, sweep=sweep, cell=cell.key, step=step.key, **trained)
+        found += rows(
+            cell.run, called_now(scores, cell.run, name), sweep=sweep, cell=cell.key, step=step.key, **trained
+        )
     return found
+
+
+def called_now(scores: Sequence[Score], run: Run, benchmark: str) -> list[Score]:
+    """With the judge as it is called now: a name is no part of a verdict, and a table compares names."""
+    judge = judge_for(run.judge, run.benchmark[benchmark]).label
+    return [replace(each, judge=judge) if each.judge else each for each in scores]
 
 
 def _trained(cell: Cell, store: Store) -> dict[str, Any]:

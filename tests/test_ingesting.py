@@ -519,6 +519,30 @@ def test_judging_again_does_nothing_and_says_so(judge, world, tmp_path, caplog):
     assert records == {path: path.stat().st_mtime_ns for path in Path("results/store").rglob("step.json")}
 
 
+def test_a_renamed_judge_is_called_by_its_new_name_and_asked_nothing(judge, world, tmp_path, caplog):
+    file = mt_answers(tmp_path / "answers.jsonl", world)
+    judge(file, "judge.name=before")
+    rows = judge(file, "judge.name=after", "--json").rows
+    assert "every step is done" in caplog.text
+    assert rows["ours", "mt_bench"]["judge"] == "after"
+    assert {row.judge for row in in_ledger()} == {"after"}
+
+
+def test_a_limit_takes_the_first_and_judges_no_others(judge, world, tmp_path):
+    rows = judge(alpaca_answers(tmp_path / "answers.json", world), "limit=3", "--json").rows
+    assert {rows["ours", f"alpaca_eval_{version}"]["total"] for version in (1, 2)} == {3}
+
+
+def test_half_a_character_in_an_answer_is_judged_as_a_question_mark(judge, world, tmp_path):
+    file = alpaca_answers(tmp_path / "answers.json", world)
+    rows = json.loads(file.read_text())
+    rows[0]["output"] = "half \ud83d"
+    file.write_text(json.dumps(rows))
+    assert judge(file).code == 0
+    [taken] = Path("results/store/given").glob("*/model_outputs.json")
+    assert json.loads(taken.read_text())[0]["output"] == "half ?"
+
+
 def test_the_toy_world_of_paths_assets_is_made_where_it_is_asked_for(said, world, tmp_path):
     file = mt_answers(tmp_path / "answers.jsonl", world)
     rows = said("judge", file, "judge=overlap", "paths.assets=toy", "--json").rows

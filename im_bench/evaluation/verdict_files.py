@@ -12,6 +12,7 @@ from typing import Any
 from im_bench.config import UserError
 from im_bench.data.rows import numbered_rows
 from im_bench.evaluation import alpaca_eval, mt_bench
+from im_bench.judging.replay import is_preference
 
 VERSIONS = {"text_davinci_003": 1, "gpt4_1106_preview": 2, "gpt4_turbo": 2}
 """Of AlpacaEval, by the model that answers are compared with."""
@@ -87,7 +88,7 @@ def _kind(row: Mapping[str, Any], where: str) -> tuple[str, str, str]:
             "preference": preference,
             "generator_2": str(model),
             "annotator": str(judge),
-        } if preference is None or _is_number(preference):
+        } if is_preference(preference):
             return f"alpaca_eval_{_version(row.get('generator_1'), where)}", model, judge
         case {"g1_winner": _}:
             raise UserError(f"{where}: a judgment of a pair; MT-Bench's scores are of single answers")

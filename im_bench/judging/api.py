@@ -52,16 +52,20 @@ class Said(NamedTuple):
 
 
 class Chat:
-    """A client of one endpoint, for one event loop: paced by the server's rate limits, and patient."""
+    """A client of one endpoint, for one event loop: paced by the server's rate limits, and patient.
 
-    def __init__(self, spec: config.Served) -> None:
+    Args:
+        has_logprobs: whether its replies are known to have log-probabilities.
+    """
+
+    def __init__(self, spec: config.Served, *, has_logprobs: bool = False) -> None:
         self._spec = spec
         self._client = openai.AsyncOpenAI(
             api_key=key(spec), base_url=spec.base_url, timeout=spec.timeout_seconds, max_retries=0
         )
         self._pace = Pace()
         self._heard = False
-        self._has_logprobs = False
+        self._has_logprobs = has_logprobs
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,9 +140,11 @@ class Chat:
         choice, usage = body["choices"][0], body.get("usage") or {}
         message = choice["message"]
         text = message.get("content") or message.get("refusal") or ""
-        bill = self._bill(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        bill = self._bill(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
         alternatives = self._first_token(choice, request) if message.get("content") else None
-        return Said(Reply(str(text), alternatives, bill), body.get("model"))
+        whole = str(text).encode(errors="replace").decode()  # half a character cannot be kept
+        served = body.get("model")
+        return Said(Reply(whole, alternatives, bill), served if isinstance(served, str) else None)
 
     def _first_token(self, choice: Mapping[str, Any], request: Request) -> dict[str, float] | None:
         if not request.top_logprobs:
@@ -267,6 +273,10 @@ def _passes(error: BaseException) -> bool:
         case openai.APIConnectionError() | Malformed() | TimeoutError():
             return True
     return False
+
+
+def _count(said: object) -> int | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) and said >= 0 else None
 
 
 def _none_left(headers: Mapping[str, str], of: str) -> bool:

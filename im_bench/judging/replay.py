@@ -18,6 +18,8 @@ from im_bench.judging.overlap import note_of
 
 Seen = str | tuple[str, str, frozenset[str]]
 """A prompt, or a rival, a question and two answers in either order."""
+ALIASES = {"gpt4_turbo": "gpt4_1106_preview"}
+"""Rivals of two names."""
 Words = str | dict[str, float]
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class ReplayJudge:
         Raises:
             UserError: when they say nothing of any: they are about other answers.
         """
-        found = [self._reply(request, self._said.get(_seen(request))) for request in requests]
+        found = [self._reply(request, self._words(_seen(request))) for request in requests]
         missing = found.count(None)
         if requests and missing == len(requests):
             files = ", ".join(map(str, self._spec.files))
@@ -67,6 +69,11 @@ class ReplayJudge:
         if missing:
             log.warning("judge %s: %d of %d verdicts are not in its files", self.name, missing, len(requests))
         return found
+
+    def _words(self, seen: Seen) -> Words | None:
+        """A verdict whose rival is not named is on any."""
+        unnamed = seen if isinstance(seen, str) else ("", *seen[1:])
+        return self._said.get(seen, self._said.get(unnamed))
 
     def _reply(self, request: Request, said: Words | None) -> Reply | None:
         if said is None or isinstance(said, str):
@@ -84,7 +91,7 @@ class ReplayJudge:
 def _seen(request: Request) -> Seen:
     match request.subject:
         case Comparison(question=question, answers=answers, rival=rival):
-            return rival, question, frozenset(answers)
+            return ALIASES.get(rival, rival), question, frozenset(answers)
     return request.messages[-1]["content"]
 
 
@@ -98,8 +105,9 @@ def _verdict(row: Mapping[str, Any], where: str) -> tuple[Seen, Words]:
             "output_1": str(first),
             "output_2": str(second),
             "preference": said,
-        } if _is_preference(said):
-            return (str(row.get("generator_1", "")), question, frozenset((first, second))), _shares(
+        } if is_preference(said):
+            rival = str(row.get("generator_1", ""))
+            return (ALIASES.get(rival, rival), question, frozenset((first, second))), _shares(
                 first, second, said
             )
     raise UserError(
@@ -108,8 +116,10 @@ def _verdict(row: Mapping[str, Any], where: str) -> tuple[Seen, Words]:
     )
 
 
-def _is_preference(said: object) -> bool:
-    return said is None or (isinstance(said, int | float) and (said == 0 or 1 <= said <= 2))
+def is_preference(said: Any) -> bool:
+    """alpaca_eval's: from 1 to 2, 0 in old files for a tie, or none."""
+    is_number = isinstance(said, int | float) and not isinstance(said, bool)
+    return said is None or (is_number and (said == 0 or 1 <= said <= 2))
 
 
 def _shares(first: str, second: str, preference: float | None) -> Words:

@@ -77,14 +77,18 @@ class ServedJudge:
                     each: request for each, request in zip(keys, requests, strict=True) if each not in known
                 }
                 if missing:
-                    known |= asyncio.run(self._asked(missing, len(known), len(set(keys))))
+                    known |= asyncio.run(self._asked(missing, known, len(set(keys))))
         self._follow(len(requests), len(requests))
         return [known[each] for each in keys]
 
-    async def _asked(self, missing: Mapping[str, Request], kept: int, total: int) -> dict[str, Reply]:
+    async def _asked(
+        self, missing: Mapping[str, Request], known: Mapping[str, Reply], total: int
+    ) -> dict[str, Reply]:
+        kept = len(known)
         log.info("%s", foretold(self._spec, list(missing.values()), kept, self._tokens))
         budget = Budget(self._spec, self._verdicts.spent(self._spec.price))
-        async with Chat(self._spec) as chat:
+        has_logprobs = any(reply.first_token for reply in known.values())
+        async with Chat(self._spec, has_logprobs=has_logprobs) as chat:
             work = _Pass(chat, self._spec, self._verdicts, budget, self._stop, proven=kept > 0)
             return await work.through(missing, lambda done: self._follow(kept + done, total))
 
@@ -123,8 +127,10 @@ class _Pass:
             await self._finished([self._work(follow, alone=True)])
             await self._finished([self._work(follow) for _ in range(self._spec.concurrency)])
         finally:
-            self._verdicts.keep(self._arrived)
-            self._verdicts.lose(self._budget.lost + self._budget.reserved)
+            try:
+                self._verdicts.keep(self._arrived)
+            finally:
+                self._verdicts.lose(self._budget.lost + self._budget.reserved)
         if len(self._replies) + len(self._refusals) < len(missing):
             raise self._ended_early(len(missing))
         self._check_refusals(1)
@@ -180,8 +186,8 @@ class _Pass:
             arrived, self._arrived = self._arrived, []
             try:
                 await asyncio.to_thread(self._verdicts.keep, arrived)
-            except asyncio.CancelledError:
-                self._arrived += arrived  # it may not have begun; to keep twice is to keep
+            except BaseException:
+                self._arrived += arrived  # for who comes next; to keep twice is to keep
                 raise
 
     def _check_refusals(self, enough: int) -> None:

@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS verdicts (
     at TEXT NOT NULL
 )"""
 
+SMALLEST = 1e-9
+"""US dollars; less is what sums of fractions leave."""
 LOST = "CREATE TABLE IF NOT EXISTS lost (judge TEXT NOT NULL, cost REAL NOT NULL)"
 
 log = logging.getLogger(__name__)
@@ -131,7 +133,7 @@ class Verdicts:
 
     def lose(self, cost: float) -> None:
         """Note what tries without a reply may have cost."""
-        if cost:
+        if cost > SMALLEST:
             with self._open() as file, file:
                 file.execute("INSERT INTO lost VALUES (?, ?)", (self._judge, cost))
 
@@ -178,12 +180,14 @@ class Verdicts:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:  # no room, no right to write, another that does not end
-            raise UserError(f"{self._path}: {error}; what it holds is as it was") from None
         except sqlite3.DatabaseError as error:
-            raise UserError(
-                f"{self._path}: {error}; move it away, and verdicts are asked for again"
-            ) from None
+            damaged = (
+                type(error) is sqlite3.DatabaseError
+            )  # else no room, no right, another that does not end
+            remedy = (
+                "move it away, and verdicts are asked for again" if damaged else "what it holds is as it was"
+            )
+            raise UserError(f"{self._path}: {error}; {remedy}") from None
 
 
 def _reply(

@@ -3,6 +3,7 @@
 import csv
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,24 @@ def test_fastchats_judgments_are_found_by_the_prompt_that_the_judge_saw(replay):
         Reply("I cannot."),
         Reply("Rating: [[7]]"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "found"),
+    [
+        ("gpt4_turbo", "gpt4_1106_preview", True),
+        ("text_davinci_003", "gpt4_turbo", False),
+        (None, "any", True),
+    ],
+)
+def test_a_verdict_is_on_the_rival_that_it_names_by_either_name(replay, stored, asked, found):
+    named = COMPARED | ({} if stored is None else {"generator_1": stored})
+    judge = replay([named, COMPARED | {"output_2": "three"}])
+    request = comparison("one", "two")
+    replies = judge.replies(
+        [replace(request, subject=request.subject._replace(rival=asked)), comparison("one", "three")]
+    )
+    assert (replies[0] is not None) is found
 
 
 def test_alpaca_evals_annotations_are_found_by_the_instruction_and_both_outputs(replay):

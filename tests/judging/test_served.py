@@ -21,7 +21,7 @@ from im_bench.config import Price, Served, UserError
 from im_bench.judging import api, open_judge, served
 from im_bench.judging.judge import Bill, Judge, Rating, Reply, Request
 from im_bench.judging.served import Stopped
-from im_bench.judging.verdicts import FILE
+from im_bench.judging.verdicts import FILE, Verdicts
 
 KEY = "k-123456"
 PRICE = Price(prompt=1000, answer=2000, date="2026-11-01")
@@ -797,3 +797,50 @@ def test_a_key_with_signs_that_no_key_has_is_refused_before_anything_is_sent(ope
     monkeypatch.setenv("IM_BENCH_TEST_KEY", pasted)
     with JudgeServer(echo) as server, pytest.raises(UserError, match="signs that no key has"):
         open_at(server)
+
+
+# --- what servers send besides ---
+
+
+def test_half_a_character_is_kept_as_a_question_mark(open_at, tmp_path):
+    half = Answer(200, completion("so \ud83d"))
+    with JudgeServer(lambda body: half) as server:
+        assert [reply.text for reply in open_at(server).replies(questions(2))] == ["so ?"] * 2
+    assert kept(tmp_path) == ["so ?"] * 2
+
+
+def test_a_write_that_fails_once_loses_nothing_that_has_come(open_at, tmp_path, monkeypatch):
+    write, calls = Verdicts.keep, itertools.count()
+
+    def fails_once(self: Verdicts, arrived: list) -> None:
+        if next(calls) == 2:
+            raise UserError("the disk is away")
+        write(self, arrived)
+
+    monkeypatch.setattr(Verdicts, "keep", fails_once)
+    with JudgeServer(billed_echo, latency=0.01) as server:
+        with pytest.raises(UserError, match="the disk is away"):
+            open_at(server, price=PRICE).replies(questions(30))
+        sent = len(server.bodies)
+    assert len(kept(tmp_path)) == sent
+
+
+def test_a_pass_that_goes_on_knows_that_the_judge_returns_log_probabilities(open_at):
+    def with_logprobs(body: dict) -> Answer:
+        if body["messages"][-1]["content"] == "question 002":
+            return Answer(200, completion("m"))
+        return Answer(200, completion("m", {"m": -0.1}))
+
+    wanted = [asked(f"question {i:03d}", top_logprobs=5) for i in range(3)]
+    with JudgeServer(with_logprobs) as server:
+        open_at(server).replies(wanted[:2])
+        replies = open_at(server).replies(wanted[2:] + wanted[:1])
+    assert [reply.first_token for reply in replies] == [None, {"m": -0.1}]
+
+
+@pytest.mark.parametrize("said", ["12", [1], True, -3, None])
+def test_a_count_of_tokens_that_is_none_is_unknown(open_at, said):
+    counts = {"prompt_tokens": said, "completion_tokens": 1}
+    with JudgeServer(lambda body: Answer(200, completion("a") | {"usage": counts, "model": {}})) as server:
+        [reply] = open_at(server).replies(questions(1))
+    assert reply.bill.prompt_tokens is None
