@@ -157,7 +157,7 @@ def _lm_eval(hub: str, arguments: list[str]) -> None:
 
     squad.supply()
     from lm_eval.__main__ import cli_evaluate  # noqa: TID251  # the other side
-    from lm_eval.tasks import manager  # noqa: TID251
+    from lm_eval.tasks import manager  # noqa: TID251  # the other side
 
     class Redirected(manager.TaskFactory):
         def _load_full_config(self, *arguments: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -19,6 +20,7 @@ from im_bench.assets import file_sha256, folder_sha256
 from im_bench.config import UserError
 from im_bench.data.rows import read_rows
 from im_bench.evaluation import alpaca_eval, mt_bench
+from im_bench.evaluation.answers import check_one_to_each
 from im_bench.evaluation.verdict_files import Judged, read_verdicts
 from im_bench.identity import GivenIdentity
 from im_bench.judges import Failure, Judges
@@ -30,7 +32,6 @@ from im_bench.scores import Score, read_scores
 from im_bench.store import Step, Store
 from im_bench.sweep import Observer, called_now
 
-SWEEP = "ingested"
 INSTRUCTIONS = 805
 """Of AlpacaEval, where its files are not at hand."""
 MT_BENCH_TASKS = (mt_bench.BENCHMARK, f"{mt_bench.BENCHMARK}_turn_1", f"{mt_bench.BENCHMARK}_turn_2")
@@ -200,17 +201,15 @@ def _items(file: Path, run: c.Run, spec: c.MTBench | c.AlpacaEval) -> frozenset[
         UserError: told of the user's file, and before anything is made of it.
     """
     if isinstance(spec, c.MTBench):
-        questions = places.asset(run, "mt_bench/question")
-        asked = list(mt_bench.asked(questions, run.limit))
-        answers = [row for row in mt_bench.read_answers(file)]
-        mt_bench.check_one_to_each(file, answers, asked, known=list(mt_bench.asked(questions, None)))
-        return frozenset(asked)
-    official = read_rows(places.asset(run, "alpaca_eval/reference_outputs_v2"), ("instruction",))
-    known = [row["instruction"] for row in official]
-    alpaca_eval.check_one_to_each(
-        file, read_rows(file, ("instruction", "output")), known[: run.limit], known=known
-    )
-    return frozenset(known[: run.limit])
+        questions, item = places.asset(run, "mt_bench/question"), mt_bench.ITEM
+        known: list[Any] = list(mt_bench.asked(questions, None))
+        asked, answers = list(mt_bench.asked(questions, run.limit)), mt_bench.read_answers(file)
+    else:
+        official, item = places.asset(run, "alpaca_eval/reference_outputs_v2"), alpaca_eval.ITEM
+        known = [row[item] for row in read_rows(official, (item,))]
+        asked, answers = known[: run.limit], read_rows(file, (item, "output"))
+    check_one_to_each(file, [row[item] for row in answers], asked, known=known, item=item)
+    return frozenset(asked)
 
 
 def _model(file: Path) -> str:

@@ -195,7 +195,7 @@ def take_answers(out: Path, *, file: Path, family: Family, items: frozenset[obje
     from im_bench.evaluation import alpaca_eval, mt_bench
 
     is_mt_bench = family == "mt_bench"
-    name, item = (mt_bench.ANSWERS, "question_id") if is_mt_bench else (alpaca_eval.ANSWERS, "instruction")
+    name, item = (mt_bench.ANSWERS, mt_bench.ITEM) if is_mt_bench else (alpaca_eval.ANSWERS, alpaca_eval.ITEM)
     rows = [row for row in read_rows(file) if row[item] in items]
     # Half a character, which JSON can hold and nothing can send, becomes a question mark.
     whole = json.dumps(rows, ensure_ascii=False).encode(errors="replace")

@@ -620,7 +620,10 @@ def test_files_to_different_benchmarks_are_refused(judge, world, tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda rows: rows[1:], "has no answer to question_id 81; every question needs one answer"),
+        (
+            lambda rows: rows[1:],
+            "has no answer to question_id 81; every one needs one answer, if only an empty one",
+        ),
         (lambda rows: [rows[0], *rows], "has several answers to question_id 81; "),
         (lambda rows: [*rows, rows[0] | {"question_id": 7}], "answers question_id 7, which was not asked; "),
     ],
@@ -637,11 +640,11 @@ def test_missing_doubled_and_unknown_questions_are_refused_by_number(judge, worl
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda rows: rows[1:], "1 instructions have no answer, the first being '{first}'"),
-        (lambda rows: [rows[0], *rows], "has several answers to '{first}'"),
+        (lambda rows: rows[1:], "has no answer to instruction '{first}'"),
+        (lambda rows: [rows[0], *rows], "has several answers to instruction '{first}'"),
         (
             lambda rows: [*rows, rows[0] | {"instruction": "Sing."}],
-            "answers 'Si",
+            "answers instruction 'Si",
         ),
     ],
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,15 +20,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from im_bench.config import UserError
 from im_bench.counting import Follow, Tally, nobody
 from im_bench.data.rows import read_rows, write_rows
+from im_bench.evaluation.answers import check_one_to_each
 from im_bench.evaluation.completions import Completions
 from im_bench.evaluation.quiet import quiet
-from im_bench.judging.judge import Comparison, Judge, tell_mute
+from im_bench.judging.judge import Bill, Comparison, Judge, tell_mute
 from im_bench.scores import Score, billed, write_scores
 
 if TYPE_CHECKING:
     from im_bench.evaluation.engine import Engine
 
 ANSWERS = "model_outputs.json"
+ITEM = "instruction"
 ANNOTATIONS = "annotations.json"
 ANNOTATOR = "annotator"
 """A folder: the package's config of the judge, and the prompt."""
@@ -131,27 +132,47 @@ def judge(
     """
     given = read_rows(answers / ANSWERS, ("instruction", "output"))
     asked = [row["instruction"] for row in read_rows(gold, ("instruction", "output"))]
-    check_one_to_each(answers / ANSWERS, given, asked[:limit])
+    check_one_to_each(answers / ANSWERS, [row[ITEM] for row in given], asked[:limit], item=ITEM)
+    _check_one_model(answers / ANSWERS, given)
     truncated = sum(row.pop("cut_tokens", 0) > 0 for row in given)
     rivals = _outputs_to(given, references)
     golds = [row["output"] for row in _outputs_to(given, gold)]
     annotator = WEIGHTED if version == 2 and not ways.ranking else RANKING
-    import_package()
-    with quiet(*TALKERS):
-        template = _write_annotator(out / ANNOTATOR, judge, annotator.config)
-        completions = _completions(judge, template, annotator, rivals, given, golds, seed)
-        annotate = partial(_annotate, completions=completions, config=out / ANNOTATOR, seed=seed)
-        annotations = _both_orders(annotate, rivals, given) if ways.both_orders else annotate(rivals, given)
-    rows = [row | {"preference_raw_completion": completions.said(row)} for row in annotations]
+    rows, bill = _annotated(out / ANNOTATOR, judge, annotator, ways, (rivals, given, golds), seed)
     write_rows(out / ANNOTATIONS, rows)
     mute = [row["preference_raw_completion"] for row in rows if row["preference"] is None]
     tell_mute(judge.name, mute, len(rows))
     headline = replace(win_rate(rows, version, judge=judge.name, note=judge.note), truncated=truncated)
-    scores = [billed(headline, completions.bill)]
+    scores = [billed(headline, bill)]
     if length_control:
         places = {instruction: place for place, instruction in enumerate(asked)}
         scores.append(length_controlled(rows, places, gamed, judge=judge.name, note=judge.note))
     write_scores(out, [*scores, _length(given, version)])
+
+
+def _annotated(
+    folder: Path,
+    judge: Judge,
+    annotator: Annotator,
+    ways: Ways,
+    outputs: tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]],
+    seed: int,
+) -> tuple[list[dict[str, Any]], Bill]:
+    """The annotations with what was said, and what they took.
+
+    Args:
+        outputs: of the rival, of the model, and good ones.
+    """
+    rivals, given, golds = outputs
+    import_package()
+    with quiet(*TALKERS):
+        template = _write_annotator(folder, judge, annotator.config)
+        completions = _completions(judge, template, annotator, rivals, given, golds, seed)
+        annotate = partial(_annotate, completions=completions, config=folder, seed=seed)
+        annotations = _both_orders(annotate, rivals, given) if ways.both_orders else annotate(rivals, given)
+    return [
+        row | {"preference_raw_completion": completions.said(row)} for row in annotations
+    ], completions.bill
 
 
 def import_package(*, alone: bool = False) -> None:
@@ -172,33 +193,11 @@ def import_package(*, alone: bool = False) -> None:
             pandas.set_option("future.infer_string", False)
 
 
-def check_one_to_each(
-    path: Path, answers: Sequence[dict[str, Any]], asked: Sequence[str], *, known: Sequence[str] = ()
-) -> None:
-    """Refuse answers that are not one model's, one to each instruction.
-
-    Args:
-        known: instructions that may have an answer, whether they are asked or not.
-
-    Raises:
-        UserError: naming the file, and the models or the instruction.
-    """
-    generators = {row.setdefault("generator", "answers") for row in answers}
+def _check_one_model(path: Path, answers: Sequence[dict[str, Any]]) -> None:
+    """The package tells outputs apart by who generated them."""
+    generators = {str(row.setdefault("generator", "answers")) for row in answers}
     if len(generators) > 1:
-        raise UserError(f"{path}: holds answers of several models: {', '.join(sorted(map(str, generators)))}")
-    times = Counter(row["instruction"] for row in answers)
-    twice = next((text for text in times if times[text] > 1), None)
-    if twice is not None:
-        raise UserError(f"{path}: has several answers to {twice[:80]!r}; every instruction needs one")
-    unknown = next((text for text in times if text not in set(known or asked)), None)
-    if unknown is not None:
-        raise UserError(f"{path}: answers {unknown[:80]!r}, which was not asked")
-    missing = [text for text in asked if text not in times]
-    if missing:
-        raise UserError(
-            f"{path}: {len(missing)} instructions have no answer, the first being {missing[0][:80]!r}; every one "
-            "needs one, if only an empty output"
-        )
+        raise UserError(f"{path}: holds answers of several models: {', '.join(sorted(generators))}")
 
 
 def win_rate(

@@ -7,7 +7,7 @@ Questions, references, judge prompts, answers and judgments are JSON lines with 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from im_bench.config import UserError
 from im_bench.counting import Follow, Tally, nobody
 from im_bench.data.rows import read_rows, write_rows
+from im_bench.evaluation.answers import check_one_to_each
 from im_bench.judging.judge import Judge, Rating, Reply, Request, spoken, tell_mute, total
 from im_bench.scores import Score, billed, write_scores
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 ANSWERS = "answers.jsonl"
 JUDGMENTS = "judgments.jsonl"
 BENCHMARK = "mt_bench"
+ITEM = "question_id"
 
 TEMPERATURES = (
     dict.fromkeys(("writing", "roleplay"), 0.7)
@@ -105,7 +107,7 @@ def judge(
     """
     to_each = asked(questions, limit)
     given = read_answers(answers / ANSWERS)
-    check_one_to_each(answers / ANSWERS, given, list(to_each))
+    check_one_to_each(answers / ANSWERS, [row[ITEM] for row in given], list(to_each), item=ITEM)
     known = {row["question_id"]: row["choices"][0]["turns"] for row in read_answers(references)}
     templates = {row["name"]: row for row in read_rows(prompts, ("name", "system_prompt", "prompt_template"))}
     rows, requests = [], []
@@ -136,31 +138,6 @@ def judge(
 def asked(questions: Path, limit: int | None) -> dict[int, Question]:
     """The questions of a file, at most the first `limit` of each category, by id."""
     return {question.id: question for question in _first_of_each(read_questions(questions), limit)}
-
-
-def check_one_to_each(
-    path: Path, answers: Sequence[Mapping[str, Any]], asked: Sequence[int], *, known: Sequence[int] = ()
-) -> None:
-    """Refuse answers that are not one to each question.
-
-    Args:
-        known: questions that may have an answer, whether they are asked or not.
-
-    Raises:
-        UserError: naming the file and the questions.
-    """
-    given = [row["question_id"] for row in answers]
-    twice = [number for number, times in Counter(given).items() if times > 1]
-    unknown, missing = [n for n in given if n not in (known or asked)], [n for n in asked if n not in given]
-    for numbers, fault in (
-        (twice, "has several answers to"),
-        (unknown, "answers"),
-        (missing, "has no answer to"),
-    ):
-        if numbers:
-            which = f"question_id {', '.join(map(str, numbers[:5]))}{', ...' if len(numbers) > 5 else ''}"
-            not_asked = ", which was not asked" if numbers is unknown else ""
-            raise UserError(f"{path}: {fault} {which}{not_asked}; every question needs one answer")
 
 
 def scores(

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from im_bench.config import UserError
+
+Number = TypeVar("Number", int, float)
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,15 @@ class Bill(NamedTuple):
 
     def plus(self, other: Bill) -> Bill:
         """Both together; unknown if one is."""
-        pairs = zip(self, other, strict=True)
-        return Bill(*(None if a is None or b is None else a + b for a, b in pairs))  # type: ignore[arg-type]
+        return Bill(
+            _sum(self.prompt_tokens, other.prompt_tokens),
+            _sum(self.answer_tokens, other.answer_tokens),
+            _sum(self.cost, other.cost),
+        )
+
+
+def _sum(a: Number | None, b: Number | None) -> Number | None:
+    return None if a is None or b is None else a + b
 
 
 UNKNOWN = Bill(None, None, None)

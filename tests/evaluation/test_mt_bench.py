@@ -35,6 +35,9 @@ PROMPTS = [
 ]
 
 
+ASKING = {"max_new_tokens": 50, "limit": None, "seed": 0, "model_id": "m"}
+
+
 class Parrot:
     """An engine that answers with its prompt's length, and remembers what it was asked."""
 
@@ -134,13 +137,7 @@ def test_an_interrupted_pass_goes_on_with_the_temperatures_that_are_not_answered
                 raise KeyboardInterrupt
             return super().generate(prompts, **how)
 
-    options = {
-        "questions": files["questions"],
-        "max_new_tokens": 50,
-        "limit": None,
-        "seed": 0,
-        "model_id": "m",
-    }
+    options = ASKING | {"questions": files["questions"]}
     with pytest.raises(KeyboardInterrupt):
         mt_bench.answer(tmp_path, Dies(), **options)
     second, told = Parrot(), []
@@ -156,13 +153,7 @@ def test_turns_whose_prompt_was_cut_are_counted(files, tmp_path):
         def num_cut(self, prompt: str, max_new_tokens: int) -> int:
             return 7 if "/" in prompt else 0
 
-    options = {
-        "questions": files["questions"],
-        "max_new_tokens": 50,
-        "limit": None,
-        "seed": 0,
-        "model_id": "m",
-    }
+    options = ASKING | {"questions": files["questions"]}
     mt_bench.answer(tmp_path, Small(), **options)
     assert read_rows(tmp_path / mt_bench.ANSWERS)[0]["cut_tokens"] == [0, 7]
     mt_bench.judge(tmp_path, tmp_path, Said(*["[[5]]"] * 6), **files)
@@ -319,9 +310,15 @@ TWO = ["one", "two"]
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [
-        ([1, 2, 3, 2], "has several answers to question_id 2; every question needs one answer"),
-        ([1, 3], "has no answer to question_id 2; every question needs one answer"),
-        ([1, 2, 3, 9], "answers question_id 9, which was not asked; every question needs one answer"),
+        (
+            [1, 2, 3, 2],
+            "has several answers to question_id 2; every one needs one answer, if only an empty one",
+        ),
+        ([1, 3], "has no answer to question_id 2; every one needs one answer, if only an empty one"),
+        (
+            [1, 2, 3, 9],
+            "answers question_id 9, which was not asked; every one needs one answer, if only an empty one",
+        ),
         ([*range(1, 4), *range(11, 18)], "answers question_id 11, 12, 13, 14, 15, ..., which was not asked"),
     ],
 )

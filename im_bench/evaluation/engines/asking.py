@@ -133,7 +133,7 @@ class Asking(TemplateLM):
         Args:
             done: told how many more are written.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each engine has its own
 
     def begin(self, file: Path, follow: Callable[[int], None]) -> None:
         """From now on the requests are one benchmark's, its answers kept in `file`; those in it are not asked again."""
