@@ -424,7 +424,7 @@ class Price(Frozen):
     """When it was so: prices change."""
 
 
-class Judging(Frozen):
+class AnyJudge(Frozen):
     """What every kind of judge has."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -447,13 +447,13 @@ class Judging(Frozen):
         return []
 
 
-class Overlap(Judging):
+class Overlap(AnyJudge):
     """Offline and deterministic: token F1 against reference answers."""
 
     kind: Literal["overlap"]
 
 
-class Replay(Judging):
+class Replay(AnyJudge):
     """Verdicts that somebody's judge has given: FastChat's judgments or alpaca_eval's annotations."""
 
     kind: Literal["replay"]
@@ -474,7 +474,7 @@ OF_A_REQUEST_SAYS = (
 )
 
 
-class Served(Judging):
+class Served(AnyJudge):
     """A language model behind any OpenAI-compatible endpoint."""
 
     kind: Literal["openai"]

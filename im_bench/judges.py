@@ -149,7 +149,7 @@ class _Child:
         self._listener.start()
 
     def prepare(self) -> None:
-        self._pool.submit(_import)
+        self._pool.submit(import_package, alone=True)
 
     def run(self, work: Judging, follow: Callable[[int, int], None], stop: Event) -> None:
         self._progress[:] = [0, 0]
@@ -182,10 +182,6 @@ def _begin(told: Any, progress: Any, records: Any) -> None:
     Thread(target=_die_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[QueueHandler(records)])
     logging.getLogger("im_bench").setLevel(logging.INFO)
-
-
-def _import() -> None:
-    import_package(alone=True)
 
 
 def _die_with_parent() -> None:
