@@ -77,6 +77,7 @@ class HarnessIdentity(Frozen):
     prompt: Literal["raw", "chat"] = "raw"
     engine: EngineKind = "hf"
     context: int | None = None
+    epoch: int | None = None
 
 
 class HumanEvalIdentity(Frozen):
@@ -89,6 +90,7 @@ class HumanEvalIdentity(Frozen):
     seed: int
     engine: EngineKind = "hf"
     context: int | None = None
+    epoch: int | None = None
 
 
 class AnswersIdentity(Frozen):
@@ -101,6 +103,7 @@ class AnswersIdentity(Frozen):
     seed: int
     engine: EngineKind = "hf"
     context: int | None = None
+    epoch: int | None = None
 
 
 class GivenIdentity(Frozen):

@@ -18,3 +18,19 @@ TRAIN = Train(
 )
 RUNTIME = Runtime(device="cpu", micro_batch_tokens=128, save_steps=3, threads=None)
 ENGINE = HF(kind="hf", batch_size=8)
+
+
+class Seen:
+    """A follower that remembers who told it what, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def began(self, key: str) -> None:
+        self.told.append(("began", key))
+
+    def within(self, key: str, done: float, total: float, what: str) -> None:
+        self.told.append(("within", key, done, total, what))
+
+    def ended(self, key: str) -> None:
+        self.told.append(("ended", key))

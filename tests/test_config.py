@@ -1,4 +1,4 @@
-"""conf/ and the shapes in config.py: every choice composes, every wrong value is refused by its key."""
+"""conf/ and the shapes in config/: every choice composes, every wrong value is refused by its key."""
 
 import copy
 import math
@@ -19,6 +19,7 @@ FILES = [*CONF.glob("**/*.yaml"), *SWEEPS.glob("*.yaml")]
 SAID = {
     "dataset=local": "dataset.path=rows.jsonl",
     "model=local": "model.path=folder",
+    "launcher=local_parallel": "runtime=cpu",
     "subset=first": "subset.size=10",
     "subset=random": "subset.size=10",
     "subset=fraction": "subset.fraction=0.1",
@@ -434,8 +435,11 @@ def test_defaults_in_identities_never_change() -> None:
         ("HumanEvalIdentity", "engine"): "hf",
         ("AnswersIdentity", "engine"): "hf",
         ("HarnessIdentity", "context"): None,
+        ("HarnessIdentity", "epoch"): None,
         ("HumanEvalIdentity", "context"): None,
+        ("HumanEvalIdentity", "epoch"): None,
         ("AnswersIdentity", "context"): None,
+        ("AnswersIdentity", "epoch"): None,
         ("JudgeIdentity", "model"): None,
         ("JudgeIdentity", "temperature"): None,
         ("JudgeIdentity", "body"): {},
