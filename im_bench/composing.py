@@ -5,18 +5,21 @@ A primary config is conf/config.yaml or a file of sweeps/; groups are looked up 
 
 from __future__ import annotations
 
+import copy
 import difflib
-import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
 
 from im_bench.config import (
     Dataset,
@@ -28,14 +31,18 @@ from im_bench.config import (
     UserError,
     load_yaml,
     report_values,
+    several,
     training_values,
     validated,
 )
+from im_bench.grid import Row, Said, axis, cells, check_names, texts
 
 PACKAGE = Path(__file__).parent
 # In an installed wheel the two folders are in the package; in a clone they are beside it.
 ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent
 CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
+PLAIN_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w./-]*", re.IGNORECASE)
+"""What Hydra takes for a word without quotes."""
 
 
 def compose_run(name: str, folder: Path, overrides: Sequence[str]) -> Run:
@@ -44,22 +51,30 @@ def compose_run(name: str, folder: Path, overrides: Sequence[str]) -> Run:
     Raises:
         UserError: an unknown group option or key (with the nearest one), or a value out of its range.
     """
-    return validated(_compose(name, folder, overrides))
+    return validated(_compose(name, folder, overrides), _unknown_in(name, folder))
 
 
 def compose_training(overrides: Sequence[str]) -> Training:
     """What of one cell decides its training; nothing else of its config need be said."""
-    return training_values(_compose("config", CONF, overrides))
+    return training_values(_compose("config", CONF, overrides), _unknown_in("config", CONF))
 
 
 def compose_trainings(overrides: Sequence[str]) -> list[Training]:
     """As `compose_training`, for every combination of comma-separated values."""
-    return [compose_training(cell) for cell in sweep_cells("config", CONF, overrides)]
+    return [compose_training(texts(cell)) for cell in sweep_cells("config", CONF, overrides)]
 
 
 def sweep_runs(name: str, folder: Path, overrides: Sequence[str]) -> list[Run]:
-    """Every cell of a sweep file."""
-    return [compose_run(name, folder, cell) for cell in sweep_cells(name, folder, overrides)]
+    """Every cell of a sweep file.
+
+    Raises:
+        UserError: as `compose_run`; where there is no cell, or one is there twice; or where two have one name.
+    """
+    found = sweep_cells(name, folder, overrides)
+    pieces = _Pieces(name, folder, found)
+    runs = [pieces.run(cell) for cell in found]
+    check_names(runs)
+    return runs
 
 
 def report_settings(name: str, overrides: Sequence[str]) -> tuple[Paths, Report]:
@@ -70,6 +85,7 @@ def report_settings(name: str, overrides: Sequence[str]) -> tuple[Paths, Report]
     """
     known = name in sweep_files() or Path(name).suffix == ".yaml"
     file, folder = sweep_file(name) if known else ("config", CONF)
+    _check_choices(folder / f"{file}.yaml")
     return report_values(_compose(file, folder, overrides))
 
 
@@ -78,32 +94,161 @@ def sweep_name(name: str) -> str:
     return Path(name).stem if name.endswith(".yaml") else name
 
 
-def sweep_cells(name: str, folder: Path, overrides: Sequence[str]) -> list[list[str]]:
+def sweep_cells(name: str, folder: Path, overrides: Sequence[str]) -> list[Row]:
     """What each cell of a sweep overrides: the product of its axes, where the command line's win."""
-    axes = {override.key_or_group: override for override in _parsed(_params(folder / f"{name}.yaml"))}
-    given = {override.key_or_group: override for override in _parsed(overrides)}
-    choices = [list(_choices(override)) for override in (axes | given).values()]
-    return [list(cell) for cell in itertools.product(*choices)]
+    given = [axis(said.input_line or "", [(each,) for each in _choices(said)]) for said in _parsed(overrides)]
+    last = {each.keys[0]: each for each in given}
+    file = folder / f"{name}.yaml"
+    found = cells(file, list(last.values()), _points)
+    _check_choices(file)
+    return found
 
 
-def _params(file: Path) -> list[str]:
-    params: Any = load_yaml(file)
-    for key in ("hydra", "sweeper", "params"):
-        params = params.get(key, {})
-        if not isinstance(params, dict):
-            raise UserError(f"{file}: {key} is {params!r}, but must hold keys; see sweeps/demo.yaml")
-    return [f"{key}={value}" for key, value in params.items()]
+def _check_choices(file: Path) -> None:
+    """Refuse two choices of a group, which Hydra would merge into one, and a choice where dials are."""
+    values = load_yaml(file)
+    entries = [entry for entry in values.get("defaults", []) if isinstance(entry, dict)]
+    for said, choice in (each for entry in entries for each in entry.items()):
+        group = str(said).split()[-1]
+        if group in _groups() and group != "benchmark" and isinstance(choice, list):
+            raise UserError(
+                f"{file}: defaults: {said}: {_word(choice)}: one {group} is needed; {several(group)}"
+            )
+    for group in _groups():
+        if not isinstance(values.get(group, {}), dict):
+            raise UserError(
+                f"{file}: {group}: {_word(values[group])}: one is chosen in defaults, `- override {group}: NAME`; "
+                f"{several(group)}"
+            )
 
 
-def _choices(override: Override) -> Iterator[str]:
+def _points(key: str, values: Any) -> list[Said]:
+    """The values of a key in YAML: a list, or words as on the command line, such as `it, im` or `range(0,3)`."""
+    if isinstance(values, str):
+        words = [values]
+    else:
+        words = [_word(value) for value in (values if isinstance(values, list) else [values])]
+    return [said for override in _parsed([f"{key}={word}" for word in words]) for said in _choices(override)]
+
+
+def _word(value: Any) -> str:
+    """A value of YAML as Hydra reads it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_word(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_word, value)) + "]"
+    if isinstance(value, str) and not PLAIN_WORD.fullmatch(value):
+        return str(QuotedString(value, Quote.single).with_quotes())
+    return "null" if value is None else str(value)
+
+
+def _choices(override: Override) -> list[Said]:
     if not override.is_sweep_override():
-        yield override.input_line or ""
-        return
-    for value in override.sweep_string_iterator():
-        yield f"{override.get_key_element()}={value}"
+        return [_said(override)]
+    key = override.get_key_element()
+    try:
+        words = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    except HydraException:
+        raise UserError(f"{override.input_line}: name the values, {key}=A,B or {key}=range(0,5)") from None
+    return [_said(each) for each in _parsed(words)]
+
+
+def _said(override: Override) -> Said:
+    key, said, value = override.key_or_group, override.input_line or "", override.value()
+    word = not isinstance(value, dict | list) and "${" not in str(value)
+    plain = word and said.startswith(f"{key}=") and key not in _groups()
+    return Said(key, said, value, plain)
+
+
+class _Pieces:
+    """The cells of one sweep, put together of groups: Hydra composes once what cells say of a group.
+
+    A plain value is put in as Hydra does it. Where a choice reaches beyond its group, Hydra composes the whole cell.
+    """
+
+    def __init__(self, name: str, folder: Path, cells: Sequence[Row]) -> None:
+        self.name, self.folder, self.first = name, folder, cells[0]
+        self.base = _hydra(name, folder, texts(self.first))
+        self.cfg = copy.deepcopy(self.base)
+        self.composed: dict[tuple[str, ...], DictConfig | None] = {}
+        columns = [column for column in zip(*cells, strict=True) if len({said.text for said in column}) > 1]
+        values = {said.key for said in self.first} - set(_groups())
+        self.plain = {
+            column[0].key
+            for column in columns
+            if all(said.plain for said in column)
+            and not any(_within(column[0].key, key) or _within(key, column[0].key) for key in values)
+        }
+        # The parts of a mixture are spelled out in every cell anew, and a judge is named where no benchmark asks one.
+        self.groups = {"dataset"} | {_group(column[0].key) for column in columns}
+        self.groups |= {"judge"} if "benchmark" in self.groups else set()
+        whole = _raw(self.base)
+        self.open = {key for key in whole if key in self.groups or not _is_settled(whole[key])}
+        self.settled = {key: whole[key] for key in whole.keys() - self.open}
+
+    def run(self, cell: Row) -> Run:
+        """One cell, as `compose_run`."""
+        pieces = {group: self._piece(group, cell) for group in self.groups}
+        for group, piece in pieces.items():
+            if piece is None:
+                return compose_run(self.name, self.folder, texts(cell))
+            self.cfg[group] = piece[group]
+        for said in cell:
+            if said.key in self.plain:
+                OmegaConf.update(self.cfg, said.key, said.value)
+        _spell_out_parts(self.cfg)
+        try:
+            return Run.model_validate(self.settled | {key: _resolved(self.cfg[key]) for key in self.open})
+        except (OmegaConfBaseException, ValidationError):
+            return validated(
+                self.cfg, _unknown_in(self.name, self.folder)
+            )  # tells what is wrong in the user's words
+
+    def _piece(self, group: str, cell: Row) -> DictConfig | None:
+        """What Hydra makes of all that a cell says of a group; None where not the group alone depends on it."""
+        own = {said.text for said in cell if _group(said.key) == group and said.key not in self.plain}
+        said = tuple(
+            each if each.text in own else first for each, first in zip(cell, self.first, strict=True)
+        )
+        words = (group, *texts(said))
+        if words not in self.composed:
+            cfg = self.base if said == self.first else _hydra(self.name, self.folder, texts(said))
+            there = group in cfg and group in self.base and not OmegaConf.is_interpolation(cfg, group)
+            alone = there and _raw(cfg) | {group: None} == _raw(self.base) | {group: None}
+            self.composed[words] = cfg if alone else None
+        return self.composed[words]
+
+
+def _within(key: str, other: str) -> bool:
+    return key.startswith(f"{other}.")
+
+
+def _group(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _raw(cfg: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(cfg)  # type: ignore[return-value]  # a dict at the top
+
+
+def _resolved(value: Any) -> Any:
+    if not OmegaConf.is_config(value):
+        return value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+
+
+def _is_settled(value: Any) -> bool:
+    """Whether a value is the same in every cell: it neither refers to others nor is still to be said."""
+    return not any(sign in str(value) for sign in ("${", "???"))
 
 
 def _compose(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
+    cfg = _hydra(name, folder, overrides)
+    _spell_out_parts(cfg)
+    return cfg
+
+
+def _hydra(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
     for override in _parsed(overrides):
         _check_choice(override)
     try:
@@ -111,8 +256,9 @@ def _compose(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
             search = f"hydra.searchpath=[file://{CONF.resolve()}]"
             cfg = compose(name, overrides=[search, *map(_allowed, _parsed(overrides))])
     except HydraException as error:
-        raise UserError(_sentence(error)) from error
-    _spell_out_parts(cfg)
+        raise UserError(_sentence(error, folder / f"{name}.yaml")) from error
+    with open_dict(cfg):
+        cfg.pop("sweep", None)  # says what cells there are, and is part of none
     return cfg
 
 
@@ -121,7 +267,7 @@ def _allowed(override: Override) -> str:
     said = override.input_line or ""
     group, _, field = override.key_or_group.partition(".")
     fields = {"dataset": Dataset.model_fields, "subset": Subset.model_fields}.get(group, {})
-    open_field = group == "judge" and field.partition(".")[0] in ("body", "price")
+    open_field = f"{group}.{field.partition('.')[0]}" in ("judge.body", "judge.price", "launcher.options")
     if (field in fields or open_field) and said.startswith(override.key_or_group):
         return f"++{said}"
     return said
@@ -183,19 +329,21 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
 def _check_choice(override: Override) -> None:
     """Refuse what Hydra would take: it merges two choices of a group into one, whatever the group."""
     group, said = override.key_or_group, override.input_line
+    if _group(group) == "sweep":
+        raise UserError(f"{said}: the block sweep is said in a sweep's file; here an axis is KEY=A,B")
     if override.is_sweep_override():
         raise UserError(f"{said}: several values make several cells; add --multirun")
     allowed = (str, list) if group == "benchmark" else str
     if group in _groups() and not override.is_delete() and not isinstance(override.value(), allowed):
-        raise UserError(f"{said}: one {group} is needed, e.g. {group}=NAME")
+        raise UserError(f"{said}: one {group} is needed, e.g. {group}=NAME; {several(group)}")
 
 
-def _sentence(error: HydraException) -> str:
+def _sentence(error: HydraException, file: Path) -> str:
     """Hydra's refusal in the user's words, with the nearest name that would have been right."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, slash, option = error.missing_cfg_file.removesuffix(".yaml").partition("/")
         if not slash:  # a defaults list names a file beside its own
-            return f"defaults: there is no config {group}; a sweep's begin with config"
+            return f"{file}: defaults: there is no config {group}; a sweep's begin with config"
         options = error.options or [file.stem for file in (CONF / group).glob("*.yaml")]
         return f"{group}={option}: there is no such {group}{nearest(option, options)}"
     text = str(error)
@@ -205,15 +353,34 @@ def _sentence(error: HydraException) -> str:
         return f"{key}: there is no such key{nearest(key, known, otherwise=_groups())}"
     if "." in key:
         return f"{key}: the chosen {key.partition('.')[0]} has no such key"
-    return text.splitlines()[0]
+    of_hydra = re.search(r"Key '.*' not in .*\s+full_key: (hydra\S*)", text)
+    if of_hydra:
+        known = ["hydra.mode", "hydra.sweeper.params"]
+        return f"{file}: {of_hydra[1]}: there is no such key{nearest(of_hydra[1], known)}"
+    return f"{file}: {' '.join(text.split())}"
+
+
+def _unknown_in(name: str, folder: Path) -> Callable[[str], str]:
+    return partial(_unknown, folder / f"{name}.yaml")
+
+
+def _unknown(file: Path, key: str) -> str:
+    """What is said of a key that there is not: which file has it, if any, and the nearest that there is."""
+    files = [file, CONF / "config.yaml", *sorted(CONF.glob("*/*.yaml"))]
+    place = next((f"{each}: " for each in files if key in _keys_in(each)), "")
+    known = [each for each in (*_keys(), *_fields(), "hydra", "sweep") if each != key]
+    beside = [each for each in known if each.rpartition(".")[0] == key.rpartition(".")[0]]
+    return f"{place}{key}: there is no such key{nearest(key, known, otherwise=beside or _groups())}"
 
 
 def nearest(word: str, options: Sequence[str], otherwise: Sequence[str] | None = None) -> str:
     """The option most like `word`; where none is like it, what there is: `otherwise`, or all options."""
+    return _like(word, options) or f"; there are {', '.join(sorted(otherwise or options))}"
+
+
+def _like(word: str, options: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; there are {', '.join(sorted(otherwise or options))}"
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _groups() -> list[str]:
@@ -222,10 +389,23 @@ def _groups() -> list[str]:
 
 def _keys() -> list[str]:
     """Every group, and every dotted key of every choice."""
-    keys = dict.fromkeys([*_groups(), *_dotted(load_yaml(CONF / "config.yaml"))])
+    keys = dict.fromkeys([*_groups(), *_keys_in(CONF / "config.yaml")])
     for file in sorted(CONF.glob("*/*.yaml")):
-        keys |= dict.fromkeys(_dotted(load_yaml(file), f"{file.parent.name}."))
+        keys |= dict.fromkeys(_keys_in(file))
     return list(keys)
+
+
+def _keys_in(file: Path) -> list[str]:
+    """Every dotted key of a file; of a choice, with its group."""
+    is_choice = file.parent.parent == CONF and file.parent.name != "experiment"
+    return list(_dotted(load_yaml(file), f"{file.parent.name}." if is_choice else ""))
+
+
+def _fields() -> Iterator[str]:
+    """Keys of groups of one shape, also those that no file says."""
+    for group, field in Run.model_fields.items():
+        for name in getattr(field.annotation, "model_fields", ()):
+            yield f"{group}.{name}"
 
 
 def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -244,8 +424,12 @@ def sweep_file(name: str) -> tuple[str, Path]:
     path = Path(name)
     if path.suffix == ".yaml" and path.is_file():
         return path.stem, path.parent
-    if name not in sweep_files():
-        raise UserError(
-            f"there is no sweep {name}{nearest(name, sweep_files())} (or give the path of a YAML file)"
-        )
-    return name, SWEEPS
+    if name in sweep_files():
+        return name, SWEEPS
+    if path.is_file():
+        raise UserError(f"{name}: the name of a sweep's file ends in .yaml; rename it")
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise UserError(f"there is no file {name}{_like(path.stem, sweep_files())}")
+    raise UserError(
+        f"there is no sweep {name}{nearest(name, sweep_files())} (or give the path of a YAML file)"
+    )
