@@ -126,7 +126,6 @@ def fetch(
 ) -> Path:
     """Download a file unless it is there; written by rename, so that a file that exists is whole and was checked."""
     if not to.exists():
-        to.parent.mkdir(parents=True, exist_ok=True)
         draft = to.with_name(f"{to.name}.{os.getpid()}.draft")
         log.info("fetching %s", address)
         try:
@@ -148,12 +147,14 @@ def fetch(
 
 
 def _download(address: str, draft: Path) -> None:
-    with urllib.request.urlopen(address, timeout=60) as response, draft.open("wb") as file:
-        while block := response.read(1 << 20):
-            file.write(block)
-        promised = response.headers.get("Content-Length")
-        if promised is not None and int(promised) != file.tell():
-            raise ConnectionError(f"{file.tell()} bytes came of {promised}")
+    with urllib.request.urlopen(address, timeout=60) as response:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            while block := response.read(1 << 20):
+                file.write(block)
+            promised = response.headers.get("Content-Length")
+            if promised is not None and int(promised) != file.tell():
+                raise ConnectionError(f"{file.tell()} bytes came of {promised}")
 
 
 def offline_unless_reachable() -> None:
@@ -184,11 +185,11 @@ def check_sha256(path: Path, sha256: str | None, what: str) -> None:
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hex; remembered while the file does not change."""
     stat = path.stat()
-    return _sha256(path.resolve(), stat.st_mtime_ns, stat.st_size)
+    return _sha256(path, (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size))
 
 
 @cache
-def _sha256(path: Path, mtime: int, size: int) -> str:
+def _sha256(path: Path, stat: tuple[int, ...]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from im_bench import config as c
 from im_bench import places, stages
-from im_bench.assets import benchmark_data_sha256, check_model_folder, file_sha256, folder_sha256
+from im_bench.assets import benchmark_data_sha256, check_model_folder, folder_sha256
 from im_bench.data.templates import template_sha256
 from im_bench.evaluation.benchmarks import BENCHMARKS
+from im_bench.grid import ledger_name
 from im_bench.identity import (
     AnswersIdentity,
     BaseIdentity,
@@ -56,23 +57,37 @@ class Cell:
         return list({step.key: step for step in ordered}.values())
 
 
-def plan(run: c.Run) -> Cell:
+def plan(run: c.Run, *, fetch: bool = True) -> Cell:
     """The steps of one cell.
+
+    Args:
+        fetch: whether what is missing is fetched or made; without, steps that need it can be looked for and not run,
+            see `im_bench.places`.
 
     Raises:
         UserError: when a file or folder that the cell needs is missing, or is not what it must be.
     """
+    (cell,) = plan_sweep([run], fetch=fetch)
+    return cell
+
+
+def plan_sweep(runs: Sequence[c.Run], *, fetch: bool = True) -> list[Cell]:
+    """The distinct cells of a sweep, as `plan`: the base model is one, and equal steps under two names are two."""
+    _data_sha256.cache_clear()
+    cells = map(partial(_plan, fetch=fetch), runs)
+    return list({(cell.key, *ledger_name(cell.run).values()): cell for cell in cells}.values())
+
+
+# A folder of benchmark data is read once for all cells of a sweep, and again for the next.
+_data_sha256 = cache(benchmark_data_sha256)
+
+
+def _plan(run: c.Run, *, fetch: bool) -> Cell:
     wires = stages.Wires()
-    base = _base_step(run, wires)
-    checkpoint = _train_step(run, base, wires) if run.loss.trains else base
-    benchmarks = {name: _benchmark_step(run, name, checkpoint, wires) for name in run.benchmark}
+    base = _base_step(run, wires, fetch=fetch)
+    checkpoint = _train_step(run, base, wires, fetch=fetch) if run.loss.trains else base
+    benchmarks = {name: _benchmark_step(run, name, checkpoint, wires, fetch=fetch) for name in run.benchmark}
     return Cell(run, checkpoint, benchmarks, wires)
-
-
-def plan_sweep(runs: Sequence[c.Run]) -> list[Cell]:
-    """The distinct cells of a sweep: the base model is one cell, however many datasets there are."""
-    cells = {cell.key: cell for cell in map(plan, runs)}
-    return list(cells.values())
 
 
 def grid_name(cells: Sequence[Cell]) -> str:
@@ -82,20 +97,19 @@ def grid_name(cells: Sequence[Cell]) -> str:
     return f"multirun-{_key([cell.key for cell in cells])}"
 
 
-def _base_step(run: c.Run, wires: stages.Wires) -> Step:
+def _base_step(run: c.Run, wires: stages.Wires, *, fetch: bool) -> Step:
     model = run.model
     template = template_sha256(model.chat_template)
     match model.source:
         case "toy":
-            corpus = file_sha256(places.world(run) / "corpus.jsonl")
+            corpus = places.sha256(places.world(run, fetch=fetch) / "corpus.jsonl", "the toy world")
             identity = BaseIdentity(
                 source="toy", template_sha256=template, sha256=corpus, seed=places.TOY_SEED
             )
             return Step("base", identity, partial(stages.make_toy, run=run, wires=wires), label=model.name)
         case "local":
-            folder = Path(model.path or "")
-            check_model_folder(folder, "model.path")
-            identity = BaseIdentity(source="local", template_sha256=template, sha256=folder_sha256(folder))
+            content = _model_sha256(Path(model.path or ""), fetch=fetch)
+            identity = BaseIdentity(source="local", template_sha256=template, sha256=content)
         case "hub":
             identity = BaseIdentity(
                 source="hub", template_sha256=template, id=model.id, revision=model.revision
@@ -103,8 +117,18 @@ def _base_step(run: c.Run, wires: stages.Wires) -> Step:
     return Step("base", identity, partial(stages.prepare_base, run=run), label=model.name)
 
 
-def _train_step(run: c.Run, base: Step, wires: stages.Wires) -> Step:
-    sources = places.sources(run)
+def _model_sha256(folder: Path, *, fetch: bool) -> str:
+    try:
+        check_model_folder(folder, "model.path")
+    except c.UserError:
+        if fetch:
+            raise
+        return places.absent(f"model {folder}")
+    return folder_sha256(folder)
+
+
+def _train_step(run: c.Run, base: Step, wires: stages.Wires, *, fetch: bool) -> Step:
+    sources = places.sources(run, fetch=fetch)
     identity = TrainIdentity(
         dataset=tuple(source.spec for source in sources),
         subset=run.subset,
@@ -122,73 +146,93 @@ def loss_identity(loss: c.Loss) -> LossIdentity:
     return LossIdentity(**loss.model_dump(exclude={"name"}))
 
 
-def _benchmark_step(run: c.Run, name: str, checkpoint: Step, wires: stages.Wires) -> Step:
+def _benchmark_step(run: c.Run, name: str, checkpoint: Step, wires: stages.Wires, *, fetch: bool) -> Step:
     if name not in BENCHMARKS:
         raise c.UserError(f"benchmark.{name}: there is no such benchmark; there are {', '.join(BENCHMARKS)}")
     match run.benchmark[name]:
         case c.Harness() as spec:
-            return _harness_step(run, name, spec, checkpoint, wires)
+            return _harness_step(run, name, spec, checkpoint, wires, fetch=fetch)
         case c.HumanEval() as spec:
-            return _humaneval_step(run, name, spec, checkpoint, wires)
+            return _humaneval_step(run, name, spec, checkpoint, wires, fetch=fetch)
         case c.MTBench() as spec:
-            questions = places.asset(run, "mt_bench/question")
-            answers = _answers_step(run, "mt_bench", questions, spec.max_new_tokens, checkpoint, wires)
-            return verdicts_step(run, name, answers, checkpoint.label, wires)
+            answers = _answers_step(run, "mt_bench", spec.max_new_tokens, checkpoint, wires, fetch=fetch)
+            return verdicts_step(run, name, answers, checkpoint.label, wires, fetch=fetch)
         case c.AlpacaEval() as spec:
-            # Both versions ask the same instructions, so they judge the same answers.
-            questions = places.asset(run, "alpaca_eval/reference_outputs_v2")
-            answers = _answers_step(run, "alpaca_eval", questions, spec.max_new_tokens, checkpoint, wires)
-            return verdicts_step(run, name, answers, checkpoint.label, wires)
+            answers = _answers_step(run, "alpaca_eval", spec.max_new_tokens, checkpoint, wires, fetch=fetch)
+            return verdicts_step(run, name, answers, checkpoint.label, wires, fetch=fetch)
 
 
-def _harness_step(run: c.Run, name: str, spec: c.Harness, checkpoint: Step, wires: stages.Wires) -> Step:
+def _harness_step(
+    run: c.Run, name: str, spec: c.Harness, checkpoint: Step, wires: stages.Wires, *, fetch: bool
+) -> Step:
     entry = BENCHMARKS[name]
     identity = HarnessIdentity(
         benchmark=name,
         benchmark_version=entry.version,
         shots=spec.shots,
         limit=run.limit,
-        data_sha256=benchmark_data_sha256(name, entry.datasets, places.hub(run)),
+        data_sha256=_benchmark_sha256(run, name, fetch=fetch),
         prompt=spec.prompt,
-        **_engine(run.engine),
+        **_asked(run),
     )
     data = identity.data_sha256
     score = partial(stages.score_harness, run=run, name=name, spec=spec, data_sha256=data, wires=wires)
     label = f"{checkpoint.label}-{name}"
-    return Step("harness", identity, score, needs=(checkpoint,), label=label, version=2)
+    return Step("harness", identity, score, needs=(checkpoint,), label=label, version=2, reads=_reads(run))
 
 
-def _humaneval_step(run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step, wires: stages.Wires) -> Step:
+def _benchmark_sha256(run: c.Run, name: str, *, fetch: bool) -> str:
+    try:
+        return _data_sha256(name, BENCHMARKS[name].datasets, places.hub(run, fetch=fetch))
+    except c.UserError:
+        if fetch:
+            raise
+        return places.absent(f"benchmark {name}")
+
+
+def _humaneval_step(
+    run: c.Run, name: str, spec: c.HumanEval, checkpoint: Step, wires: stages.Wires, *, fetch: bool
+) -> Step:
     identity = HumanEvalIdentity(
         benchmark_version=BENCHMARKS[name].version,
         spec=spec,
         limit=run.limit,
-        data_sha256=benchmark_data_sha256(name, BENCHMARKS[name].datasets, places.hub(run)),
+        data_sha256=_benchmark_sha256(run, name, fetch=fetch),
         seed=run.seed,
-        **_engine(run.engine),
+        **_asked(run),
     )
     data = identity.data_sha256
     score = partial(stages.score_humaneval, run=run, spec=spec, data_sha256=data, wires=wires)
     label = f"{checkpoint.label}-{name}"
-    return Step("humaneval", identity, score, needs=(checkpoint,), label=label, version=2)
+    return Step("humaneval", identity, score, needs=(checkpoint,), label=label, version=2, reads=_reads(run))
+
+
+# Both versions of AlpacaEval ask the same instructions, so they judge the same answers.
+QUESTIONS: dict[stages.Family, str] = {
+    "mt_bench": "mt_bench/question",
+    "alpaca_eval": "alpaca_eval/reference_outputs_v2",
+}
 
 
 def _answers_step(
     run: c.Run,
     family: stages.Family,
-    questions: Path,
     max_new_tokens: int,
     checkpoint: Step,
     wires: stages.Wires,
+    *,
+    fetch: bool,
 ) -> Step:
     """Answers do not know their judge, so a second judge costs no GPU."""
+    asset = QUESTIONS[family]
+    questions = places.asset(run, asset, fetch=fetch)
     identity = AnswersIdentity(
         questions=family,
-        questions_sha256=file_sha256(questions),
+        questions_sha256=places.asset_sha256(run, asset, questions),
         max_new_tokens=max_new_tokens,
         limit=run.limit,
         seed=run.seed,
-        **_engine(run.engine),
+        **_asked(run),
     )
     answer = partial(
         stages.answer,
@@ -200,25 +244,35 @@ def _answers_step(
         model_id=checkpoint.label,
     )
     label = f"{checkpoint.label}-{family}"
-    return Step("answers", identity, answer, needs=(checkpoint,), label=label, version=3)
+    return Step("answers", identity, answer, needs=(checkpoint,), label=label, version=3, reads=_reads(run))
 
 
-def _engine(engine: c.Engine) -> dict[str, Any]:
-    """What of an engine changes an answer."""
-    return {"engine": engine.kind, "context": getattr(engine, "max_length", None)}
+def _asked(run: c.Run) -> dict[str, Any]:
+    """Which epoch's checkpoint is asked, and what of its engine changes an answer."""
+    context = getattr(run.engine, "max_length", None)
+    return {"engine": run.engine.kind, "context": context, "epoch": run.scored_epoch}
 
 
-def verdicts_step(run: c.Run, name: str, answers: Step, label: str, wires: stages.Wires) -> Step:
+def _reads(run: c.Run) -> Callable[[str], bool]:
+    return partial(stages.reads, run.scored_epoch)
+
+
+def verdicts_step(
+    run: c.Run, name: str, answers: Step, label: str, wires: stages.Wires, *, fetch: bool = True
+) -> Step:
     """What the run's judge says of the answers, under one benchmark."""
     spec = run.benchmark[name]
     assert isinstance(spec, c.MTBench | c.AlpacaEval)
     run = run.model_copy(update={"judge": c.judge_for(run.judge, spec)})
-    files = _judged_files(run, spec)
+    found = _judged_files(run, spec, fetch=fetch)
+    files = {asset.partition("/")[2]: path for asset, path in found.items()}
     identity = VerdictsIdentity(
         benchmark=name,
         benchmark_version=BENCHMARKS[name].version,
-        judge=_judge_identity(run.judge),
-        assets_sha256={asset: file_sha256(path) for asset, path in files.items()},
+        judge=_judge_identity(run.judge, fetch=fetch),
+        assets_sha256={
+            asset.partition("/")[2]: places.asset_sha256(run, asset, path) for asset, path in found.items()
+        },
         seed=run.seed,
         length_control=isinstance(spec, c.AlpacaEval) and spec.length_controlled,
     )
@@ -238,24 +292,26 @@ def assets_of(spec: c.MTBench | c.AlpacaEval) -> tuple[tuple[str, ...], tuple[st
     return tuple(references), ("alpaca_eval/df_gamed",) if spec.length_controlled else ()
 
 
-def _judged_files(run: c.Run, spec: c.MTBench | c.AlpacaEval) -> dict[str, Path]:
-    """The assets by name, without their folder; those that can be done without only where they are at hand."""
+def _judged_files(run: c.Run, spec: c.MTBench | c.AlpacaEval, *, fetch: bool) -> dict[str, Path]:
+    """The assets by name; those that can be done without only where they are at hand."""
     needed, optional = assets_of(spec)
-    found = {name: places.asset(run, name) for name in needed}
-    found |= {name: path for name in optional if (path := places.asset_if_there(run, name))}
-    return {name.partition("/")[2]: path for name, path in found.items()}
+    found = {name: places.asset(run, name, fetch=fetch) for name in needed}
+    return found | {
+        name: path for name in optional if (path := places.asset_if_there(run, name, fetch=fetch))
+    }
 
 
-def _judge_identity(judge: c.Judge) -> JudgeIdentity:
+def _judge_identity(judge: c.Judge, *, fetch: bool) -> JudgeIdentity:
     ways: dict[str, Any] = {"pairwise": judge.pairwise, "both_orders": judge.both_orders}
     match judge:
         case c.Overlap():
             return JudgeIdentity(kind="overlap", **ways)
         case c.Replay(files=files):
             absent = next((path for path in files if not path.is_file()), None)
-            if absent:
+            if absent and fetch:
                 raise c.UserError(f"judge.files={absent}: there is no such file")
-            return JudgeIdentity(kind="replay", sha256=tuple(map(file_sha256, files)), **ways)
+            said = tuple(places.sha256(path, f"judge.files {path}") for path in files)
+            return JudgeIdentity(kind="replay", sha256=said, **ways)
         case c.Served(model=model, temperature=temperature, body=body):
             return JudgeIdentity(kind="openai", model=model, temperature=temperature, body=body, **ways)
 

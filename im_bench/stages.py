@@ -1,4 +1,4 @@
-"""What each kind of step does when it runs. Heavy modules are imported here, where they are needed."""
+"""The kinds of steps, and what each does when it runs. Heavy modules are imported where they are needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from im_bench import config as c
 from im_bench import places
 from im_bench.assets import check_tokenizer_folder
 from im_bench.config import UserError
-from im_bench.counting import Follow, nobody
 from im_bench.data.sources import Source
 from im_bench.data.templates import with_template
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.identity import TrainIdentity
+from im_bench.training import EPOCHS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from im_bench.evaluation.engine import Engine
     from im_bench.judging.judge import Judge, Stop
 
+Stage = Literal["train", "score", "judge"]
+"""A part of a cell, by what it needs of a machine: an accelerator for hours, one to ask the model, none."""
+KINDS: dict[str, Stage] = {
+    "base": "train",
+    "train": "train",
+    "harness": "score",
+    "humaneval": "score",
+    "answers": "score",
+    "given": "score",
+    "verdicts": "judge",
+}
+"""Of what stage each kind of step is, in the order in which kinds need each other."""
 Family = Literal["mt_bench", "alpaca_eval"]
 
 log = logging.getLogger(__name__)
@@ -47,8 +59,8 @@ class Wires:
     """Of the whole training: which tokens carry loss, and what it came to."""
     count: Callable[[int, int], None] = field(default=lambda done, total: None)
     """Of a benchmark: how many requests the model has answered, and of how many."""
-    judge: Callable[[Judging], None] = field(default=lambda work: work.here(nobody, Event()))
-    """Does the judging of a benchmark, here or elsewhere."""
+    stop: Stop = field(default_factory=Event)
+    """When it is set, no judge is asked anything more."""
 
 
 def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
@@ -68,7 +80,7 @@ def make_toy(out: Path, *, run: c.Run, wires: Wires) -> None:
 def prepare_base(out: Path, *, run: c.Run) -> None:
     """Keep an untrained model's tokenizer with the chat template; its weights stay where they are.
 
-    A tokenizer without the template of its own that it should have is kept as it is: `sweep.py` has made sure that
+    A tokenizer without the template of its own that it should have is kept as it is: `preflight` has made sure that
     nothing asks for it.
 
     Raises:
@@ -217,69 +229,55 @@ def judge(
     Args:
         of_cell: whether the answers are those of the run's own model.
     """
-    wires.judge(Judging(out, answers, run, name, files, of_cell))
+    from im_bench.judging import open_judge
+
+    asked = open_judge(
+        run.judge,
+        run.paths.results,
+        tokens=_counter(run, of_cell),
+        follow=lambda done, total: wires.count(done, total),
+        stop=wires.stop,
+    )
+    match run.benchmark[name]:
+        case c.MTBench():
+            _judge_mt_bench(out, answers, asked, run=run, files=files)
+        case c.AlpacaEval() as spec:
+            _judge_alpaca_eval(out, answers, asked, run=run, spec=spec, files=files)
 
 
-@dataclass(frozen=True)
-class Judging:
-    """The judging of one benchmark's answers: plain values, so that another process can do it."""
+def _judge_mt_bench(out: Path, answers: Path, judge: Judge, *, run: c.Run, files: dict[str, Path]) -> None:
+    from im_bench.evaluation import mt_bench
 
-    out: Path
-    answers: Path
-    run: c.Run
-    name: str
-    files: dict[str, Path]
-    of_cell: bool = True
+    mt_bench.judge(
+        out,
+        answers,
+        judge,
+        questions=files["question"],
+        references=files["reference_answer"],
+        prompts=files["judge_prompts"],
+        limit=run.limit,
+        seed=run.seed,
+    )
 
-    def here(self, follow: Follow, stop: Stop) -> None:
-        """Do it in this process.
 
-        Args:
-            stop: when it is set, no judge is asked anything more.
-        """
-        from im_bench.judging import open_judge
+def _judge_alpaca_eval(
+    out: Path, answers: Path, judge: Judge, *, run: c.Run, spec: c.AlpacaEval, files: dict[str, Path]
+) -> None:
+    from im_bench.evaluation import alpaca_eval
 
-        run = self.run
-        judge = open_judge(
-            run.judge, run.paths.results, tokens=_counter(run, self.of_cell), follow=follow, stop=stop
-        )
-        match run.benchmark[self.name]:
-            case c.MTBench():
-                self._mt_bench(judge)
-            case c.AlpacaEval() as spec:
-                self._alpaca_eval(judge, spec)
-
-    def _mt_bench(self, judge: Judge) -> None:
-        from im_bench.evaluation import mt_bench
-
-        mt_bench.judge(
-            self.out,
-            self.answers,
-            judge,
-            questions=self.files["question"],
-            references=self.files["reference_answer"],
-            prompts=self.files["judge_prompts"],
-            limit=self.run.limit,
-            seed=self.run.seed,
-        )
-
-    def _alpaca_eval(self, judge: Judge, spec: c.AlpacaEval) -> None:
-        from im_bench.evaluation import alpaca_eval
-
-        how = self.run.judge
-        alpaca_eval.judge(
-            self.out,
-            self.answers,
-            judge,
-            version=spec.version,
-            references=self.files[f"reference_outputs_v{spec.version}"],
-            gold=self.files["reference_outputs_v2"],
-            seed=self.run.seed,
-            ways=alpaca_eval.Ways(how.pairwise == "ranking", how.both_orders),
-            length_control=spec.length_controlled,
-            gamed=self.files.get("df_gamed"),
-            limit=self.run.limit,
-        )
+    alpaca_eval.judge(
+        out,
+        answers,
+        judge,
+        version=spec.version,
+        references=files[f"reference_outputs_v{spec.version}"],
+        gold=files["reference_outputs_v2"],
+        seed=run.seed,
+        ways=alpaca_eval.Ways(run.judge.pairwise == "ranking", run.judge.both_orders),
+        length_control=spec.length_controlled,
+        gamed=files.get("df_gamed"),
+        limit=run.limit,
+    )
 
 
 def _counter(run: c.Run, of_cell: bool) -> Callable[[str], int] | None:
@@ -299,10 +297,17 @@ def _counter(run: c.Run, of_cell: bool) -> Callable[[str], int] | None:
     return lambda text: len(found(text).input_ids)
 
 
+def reads(epoch: int | None, name: str) -> bool:
+    """Whether a file of a training is part of the checkpoint after this epoch, None being the last."""
+    return name.startswith(f"{EPOCHS}/{epoch}/") if epoch else not name.startswith(f"{EPOCHS}/")
+
+
 def _engine(run: c.Run, folder: Path) -> Engine:
     """The checkpoint's model, which stays open until another is asked for: a cell's benchmarks share it."""
     from im_bench.evaluation.engine import open_engine
 
+    if run.scored_epoch is not None:
+        folder = folder / EPOCHS / str(run.scored_epoch)
     key = (_checkpoint(run, folder, trained=run.loss.trains), run.engine, run.runtime)
     if key not in _open:
         _open.clear()

@@ -1,32 +1,35 @@
 """A cell from its words to its scores, with a tiny model: what is run, what is not, and what is left."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from threading import Event
 
 import pyarrow.parquet
 import pytest
 
-from im_bench import sweep
+from im_bench import preflight
 from im_bench.cli import main
 from im_bench.composing import CONF, compose_run
 from im_bench.config import UserError, judge_for
 from im_bench.pipeline import Cell, plan
 from im_bench.report.collect import FILE, Row, read_ledger
-from im_bench.store import Step
+from im_bench.store import Step, Store
+from im_bench.work import Follower
 
 LEDGER = (
     "sweep cell model dataset subset loss seed benchmark category task metric value stderr count total "
     "direction judge reading_note step examples ratio truncated "
-    "judge_prompt_tokens judge_answer_tokens judge_cost source"
+    "judge_prompt_tokens judge_answer_tokens judge_cost epoch source"
 ).split()
 BENCHMARKS = {"piqa", "mt_bench", "alpaca_eval_1"}
 # One of each kind that a cell of these benchmarks has.
@@ -35,20 +38,6 @@ ALL = f"benchmark=[{','.join(sorted(BENCHMARKS))}]"
 SHORT = ["benchmark.piqa.shots=0"]
 SHORT += [f"benchmark.{name}.max_new_tokens=8" for name in ("mt_bench", "alpaca_eval_1", "alpaca_eval_2")]
 TRAINING = ["train.epochs=4", "train.global_batch=4", "runtime.save_steps=1"]
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory, tokenizer, make_model) -> Path:
-    """What a user has: a model, a dataset, and files for the benchmarks."""
-    from im_bench.toy.files import write_world
-
-    folder = tmp_path_factory.mktemp("given")
-    write_world(folder, 0)
-    make_model(positions=2048).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    rows = [{"prompt": f"What is {n} + 1?", "completion": f"It is {n + 1}."} for n in range(24)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
 
 
 def words(given: Path, results: Path, *overrides: str) -> list[str]:
@@ -74,13 +63,25 @@ def words(given: Path, results: Path, *overrides: str) -> list[str]:
     return list({word.partition("=")[0]: word for word in own}.values())
 
 
-def process(*arguments: str) -> subprocess.Popen[str]:
+def process(*arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "im_bench", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=start_new_session,
     )
+
+
+class InThread:
+    """A worker that is no process: what a test has broken here is broken there."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def do(self, piece: Callable[..., object], follower: Follower, stop: Event) -> object:
+        return piece(follower, stop)
+
+    def close(self) -> None: ...
 
 
 def records(results: Path) -> dict[str, int]:
@@ -363,6 +364,8 @@ def test_a_benchmark_that_fails_costs_its_own_score_and_no_other(
         raise RuntimeError("a broken harness")
 
     monkeypatch.setattr("lm_eval.evaluate", broken)
+    monkeypatch.setattr("im_bench.launching.local.Worker", InThread)
+    monkeypatch.setattr("im_bench.launching.local.make_ready", lambda *_: None)
     folder = tmp_path / "results"
     command = ["run", *words(given, folder)]
     for _ in range(2):  # the next run tries it again
@@ -405,8 +408,8 @@ def test_an_engine_is_needed_only_where_something_is_to_be_answered(planned: Cal
     cell = planned("engine=vllm")
     for done in ((), ("base", "train"), ("base", "train", "harness")):
         with pytest.raises(UserError, match="engine=vllm: it is not installed"):
-            sweep._check([cell], todo(cell, *done))
-    sweep._check([cell], todo(cell, "base", "train", "harness", "answers"))
+            preflight.check([cell], todo(cell, *done))
+    preflight.check([cell], todo(cell, "base", "train", "harness", "answers"))
 
 
 def test_a_chat_template_is_needed_only_where_something_is_still_asked_in_it(
@@ -417,52 +420,19 @@ def test_a_chat_template_is_needed_only_where_something_is_still_asked_in_it(
     cell = planned(f"model.path={tmp_path / 'model'}", "model.chat_template=own")
     for done, needed in (((), "training, .*mt_bench"), (("train", "answers"), None)):
         with pytest.raises(UserError, match=f"needed by {needed}") if needed else nullcontext():
-            sweep._check([cell], todo(cell, *done))
+            preflight.check([cell], todo(cell, *done))
 
 
 def test_a_named_model_of_a_server_is_there_before_it_is_asked(planned: Callable[..., Cell]) -> None:
     words = ["engine=server", "engine.base_url=http://localhost:1/v1", "engine.model=tuned"]
     it, im = planned(*words), planned(*words, "loss=im")
     with pytest.raises(UserError, match="engine.model: what is served was there before this checkpoint"):
-        sweep._check([it], todo(it))
-    sweep._check([it], todo(it, "train"))
+        preflight.check([it], todo(it))
+    with pytest.raises(UserError, match="^engine.base_url=http://localhost:1/v1: no answer"):
+        preflight.check([it], todo(it, "train"))
     with pytest.raises(UserError, match="one served model cannot be all checkpoints"):
-        sweep._check([it, im], todo(it, "train") | todo(im, "train"))
-    sweep._check([it, im], todo(im, "train"))  # what is done asks no server
-
-
-def test_progress_is_told_in_requests_within_the_share_of_the_step(given: Path, tmp_path: Path) -> None:
-    from im_bench.progress import Progress
-
-    cell = plan(compose_run("config", CONF, words(given, tmp_path, "loss=none", "benchmark=[piqa]")))
-    progress = Progress()
-    base, piqa = cell.steps()
-    progress.start([base, piqa])
-    progress.step(base)
-    progress.done(base)
-    progress.step(piqa)
-    progress.answered(1, 4)
-    sweep, now, _ = progress.bar.tasks
-    assert (sweep.total, sweep.completed) == (31, 30.25)
-    assert (now.total, now.completed) == (4, 1)
-    progress.done(piqa)
-    assert sweep.completed == sweep.total
-
-
-def test_verdicts_are_told_beside_the_requests(given: Path, tmp_path: Path) -> None:
-    from im_bench.progress import Progress
-
-    cell = plan(compose_run("config", CONF, words(given, tmp_path, "loss=none", "benchmark=[mt_bench]")))
-    progress = Progress()
-    base, answers, verdicts = cell.steps()
-    progress.start([base, answers, verdicts])
-    progress.step(answers)
-    progress.judging(verdicts)
-    progress.answered(1, 4)
-    progress.judged(3, 5)
-    _, now, judged = progress.bar.tasks
-    assert (now.total, now.completed) == (4, 1)
-    assert (judged.total, judged.completed, judged.description) == (5, 3, verdicts.name)
+        preflight.check([it, im], todo(it, "train") | todo(im, "train"))
+    preflight.check([it], {})  # what is done asks no server
 
 
 def test_the_rows_scored_are_those_of_the_folder_given(results: Path, given: Path, tmp_path: Path) -> None:
@@ -486,6 +456,75 @@ def test_a_cell_without_any_score_has_no_table(
 
 
 # --- processes ---
+
+BOTH = "loss=it,im"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, given: Path) -> bytes:
+    """The ledger of two cells that nothing befell."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert main(["run", "--multirun", *words(given, folder, BOTH)]) == 0
+    return (folder / FILE).read_bytes()
+
+
+def steps_of(given: Path, results: Path, loss: str) -> dict[str, Step]:
+    """The steps of a cell, each with its record or not, by kind; of several the last."""
+    cell = plan(compose_run("config", CONF, words(given, results, loss)))
+    return {step.kind: step for step in cell.steps()}
+
+
+def maker(store: Store, step: Step) -> int:
+    """The process that makes a step."""
+    return int(store.state(step).where.partition("process ")[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["train", "answers"])
+def test_an_engine_that_is_killed_costs_one_cell_or_score_and_the_same_command_makes_up_for_it(
+    undisturbed: bytes, given: Path, tmp_path: Path, kind: str
+) -> None:
+    command = ["run", "--multirun", *words(given, tmp_path, BOTH)]
+    step, store = steps_of(given, tmp_path, "loss=it")[kind], Store(tmp_path / "store")
+    run = process(*command)
+    _wait(lambda: (_events(tmp_path) >= 2 or kind != "train") and store.state(step).where != "", run)
+    os.kill(maker(store, step), signal.SIGKILL)
+    output, error = run.communicate(timeout=300)
+    assert run.returncode == 1, error
+    why = "its process was killed by SIGKILL, as the system does when memory runs out"
+    assert f"failed: {step.name}: {why} ({store.path(step)})\n" in error
+    assert error.endswith("failed steps: 1; the same command tries them again\n")
+    assert "n/a" in output and "Traceback" not in error
+    assert (store.state(step).name, store.state(step).why) == ("failed", why)
+    rows = [row for row in read_ledger(tmp_path / FILE) if row.task == row.benchmark]
+    lacking = {(row.loss, row.benchmark) for row in rows if row.value is None}
+    lost = BENCHMARKS if kind == "train" else {"mt_bench"} if "mt_bench" in step.label else {"alpaca_eval_1"}
+    assert lacking == {("it", name) for name in lost}
+    again = process(*command)
+    output, error = again.communicate(timeout=300)
+    assert again.returncode == 0, error
+    assert (tmp_path / FILE).read_bytes() == undisturbed
+    assert store.state(step).name == "done"
+
+
+@pytest.mark.slow
+def test_cells_side_by_side_end_in_the_same_scores(undisturbed: bytes, given: Path, tmp_path: Path) -> None:
+    assert main(["run", "--multirun", *words(given, tmp_path, BOTH, "launcher=local_parallel")]) == 0
+    assert (tmp_path / FILE).read_bytes() == undisturbed
+
+
+@pytest.mark.slow
+def test_weights_that_were_dropped_are_made_again_for_a_later_benchmark_and_answer_the_same(
+    results: Path, given: Path, tmp_path: Path
+) -> None:
+    short = ["loss=it", "keep_checkpoints=until_scored"]
+    assert main(["run", *words(given, tmp_path, *short, "benchmark=[piqa]")]) == 0
+    assert not any(tmp_path.glob("store/train/*/*.safetensors"))
+    assert any(tmp_path.glob("store/base/*/tokenizer.json"))
+    assert main(["run", *words(given, tmp_path, *short)]) == 0
+    assert not any(tmp_path.glob("store/train/*/*.safetensors"))
+    expected = numbers(read_ledger(results / FILE))
+    assert numbers(read_ledger(tmp_path / FILE)) == expected
 
 
 @pytest.mark.slow
@@ -517,25 +556,66 @@ def test_two_processes_share_one_store(results: Path, given: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_an_interrupt_says_that_the_same_command_goes_on(given: Path, tmp_path: Path) -> None:
-    run = process("run", *words(given, tmp_path, "loss=it"))
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_an_interrupt_says_that_the_same_command_goes_on(
+    given: Path, tmp_path: Path, number: signal.Signals, code: int, word: str
+) -> None:
+    """Of a time limit all processes are told, as a terminal tells them of Ctrl-C."""
+    run = process("run", *words(given, tmp_path, "loss=it"), start_new_session=True)
     _wait(lambda: _events(tmp_path) >= 2, run)
-    run.send_signal(signal.SIGINT)
+    os.killpg(run.pid, number)
     output, error = run.communicate(timeout=60)
-    assert (run.returncode, output) == (130, "")
-    assert error.endswith("im-bench: interrupted; the same command goes on from here\n")
-    assert "Traceback" not in error
+    assert (run.returncode, output) == (code, "")
+    assert error.endswith(f"im-bench: {word}; the same command goes on from here\n")
+    assert "Traceback" not in error and "failed" not in error
+    assert Store(tmp_path / "store").state(steps_of(given, tmp_path, "loss=it")["train"]).name == "todo"
+
+
+@pytest.mark.slow
+def test_nothing_is_left_of_a_run_that_is_killed_or_interrupted_twice(given: Path, tmp_path: Path) -> None:
+    """As by somebody who presses Ctrl-C again and again; the terminal tells the whole group."""
+    store = Store(tmp_path / "store")
+    train = steps_of(given, tmp_path, "loss=it")["train"]
+    for signals in ([signal.SIGKILL], [signal.SIGINT] * 3):
+        run = process("run", *words(given, tmp_path, "loss=it"), start_new_session=True)
+        _wait(lambda: store.locked(train) and store.state(train).where != "", run)
+        engine = maker(store, train)
+        for each in signals:
+            with suppress(ProcessLookupError):
+                (os.kill if each == signal.SIGKILL else os.killpg)(run.pid, each)
+            time.sleep(0.1)
+        run.communicate(timeout=60)
+        _wait_until(lambda engine=engine: not store.locked(train) and not _lives(engine))
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def _events(results: Path) -> int:
     """Optimiser steps that were told of."""
-    return sum(path.read_text().count("train/loss") for path in results.glob("tracking/*/events.jsonl"))
+    return sum(path.read_text().count("train/loss") for path in results.glob("store/train/*/events.jsonl"))
 
 
 def _wait(until: Callable[[], bool], run: subprocess.Popen[str]) -> None:
+    def ready() -> bool:
+        found = until()
+        assert found or run.poll() is None, run.communicate()
+        return found
+
+    _wait_until(ready)
+
+
+def _wait_until(ready: Callable[[], bool]) -> None:
     end = time.monotonic() + 120
-    while not until():
-        assert run.poll() is None, run.communicate()
+    while not ready():
         assert time.monotonic() < end
         time.sleep(0.01)
 

@@ -73,6 +73,7 @@ def evaluate(
         leaves = [_leaf(name, entry, task, results["results"][task], items) for task in samples]
         headline = group_score(name, entry, leaves)
         _add_errors(results["results"], samples)
+        _name_data(results["configs"], hub)
         _write_results(out, results, engine, limit=limit, scores=[headline, *leaves])
         write_scores(out, [headline, *(leaves if len(leaves) > 1 else [])])
 
@@ -209,6 +210,15 @@ def _add_errors(tables: dict[str, dict[str, Any]], samples: dict[str, list[dict[
                     tables[task][f"{metric}_stderr,{filter_}"] = mean_stderr(values)
 
 
+def _name_data(tasks: dict[str, dict[str, Any]], hub: str | None) -> None:
+    """By its id on the hub, wherever it was read from."""
+    for task in tasks.values():
+        if hub is not None:
+            folder = Path(task["dataset_path"]).resolve().relative_to(Path(hub).resolve())
+            task["dataset_path"] = folder.as_posix()
+        (task.get("dataset_kwargs") or {}).pop("cache_dir", None)
+
+
 def _write_results(
     out: Path, results: dict[str, Any], engine: Engine, *, limit: int | None, scores: Sequence[Score]
 ) -> None:
@@ -219,17 +229,19 @@ def _write_results(
             if score.task in table and score.stderr is not None:
                 table[score.task][f"{metric}_stderr,{filter_}"] = score.stderr
     template = engine.tokenizer.chat_template
+    # By name alone: the file goes with the results, and the folder that a model lies in does not.
+    weights = Path(engine.weights).name if Path(engine.weights).is_dir() else engine.weights
     results |= {
         "config": {
             "model": engine.name,
-            "model_args": {"pretrained": engine.weights},
+            "model_args": {"pretrained": weights},
             "limit": limit,
             "bootstrap_iters": 0,
             "fewshot_seed": DEFAULT_OTHER_SEED,
         },
         "model_source": engine.name,
-        "model_name": engine.weights,
-        "model_name_sanitized": sanitize_model_name(engine.weights),
+        "model_name": weights,
+        "model_name_sanitized": sanitize_model_name(weights),
         "chat_template": template,
         "chat_template_sha": None if template is None else hash_string(template),
         "date": time.time(),

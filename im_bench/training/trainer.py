@@ -27,6 +27,7 @@ from transformers import (
 from im_bench.config import Runtime, Train
 from im_bench.data.batching import StepBatch, noise_seed, share, step_batch, step_order
 from im_bench.data.weights import Example
+from im_bench.training import TOTALS
 from im_bench.training.flops import Size, training_flops
 from im_bench.training.loss import Objective, as_forward, check_packing
 from im_bench.training.processes import shard_where_asked, sum_in_fp32
@@ -34,7 +35,6 @@ from im_bench.training.processes import shard_where_asked, sum_in_fp32
 Log = Callable[[dict[str, float]], None]
 Keep = Callable[[dict[str, Tensor], int], None]
 STATE = "state"
-TOTALS = "training.json"
 
 
 class Steps(Dataset[StepBatch]):
@@ -81,7 +81,8 @@ def fit(
     """Train `model` in place, going on from the last saved state in `out` if there is one.
 
     `training.json` in `out` then has `steps`, `seconds`, `supervised_tokens`, `tokens`, `flops` and the mean `loss` of
-    the whole training (seconds of an interrupted one are those of the steps that count).
+    the whole training (seconds of an interrupted one are those of the steps that count), and the `device` and number
+    of `processes` that it ended on.
 
     Args:
         average: see `im_bench.data.batching.step_batch`.
@@ -113,7 +114,8 @@ def fit(
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         draft = out / f"{TOTALS}.draft"
-        draft.write_text(json.dumps(summary(trainer.state), indent=1) + "\n")
+        made_by = {"device": runtime.device, "processes": runtime.processes}
+        draft.write_text(json.dumps(summary(trainer.state) | made_by, indent=1) + "\n")
         draft.replace(out / TOTALS)
         shutil.rmtree(out / STATE, ignore_errors=True)
 

@@ -24,13 +24,12 @@ from im_bench.data.sources import Source, read_sources
 from im_bench.data.subsets import select
 from im_bench.data.weights import Example, weigh
 from im_bench.identity import TrainIdentity
-from im_bench.training import processes
+from im_bench.training import EPOCHS, TOTALS, processes
 from im_bench.training.lora import merged, with_lora
 from im_bench.training.loss import Objective
-from im_bench.training.trainer import TOTALS, Log, fit
+from im_bench.training.trainer import Log, fit
 
 JOB = "job.json"
-EPOCHS = "epochs"
 log = logging.getLogger(__name__)
 
 
@@ -80,6 +79,7 @@ def tune(out: Path, job: Job, *, follow: Log, tell: Log) -> None:
     else:
         (out / JOB).write_text(job.model_dump_json(indent=1))
         processes.start(out, job.runtime, follow)
+        (out / JOB).unlink()
     tell(_flat("training", json.loads((out / TOTALS).read_text())))
 
 

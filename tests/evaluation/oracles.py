@@ -39,7 +39,7 @@ class Answering(TemplateLM):
         return []
 
     def loglikelihood_rolling(self, requests, disable_tqdm=True):
-        raise NotImplementedError
+        raise NotImplementedError  # no task of the 21 asks for it
 
     def generate_until(self, requests, disable_tqdm=True):
         return [self.say(request, self.tasks[request.task_name]) for request in requests]

@@ -16,8 +16,9 @@ from im_bench.data.conversations import Conversation, Turn
 from im_bench.data.encoding import encode
 from im_bench.data.weights import weigh
 from im_bench.identity import LossIdentity
+from im_bench.training import TOTALS
 from im_bench.training.loss import Objective
-from im_bench.training.trainer import STATE, TOTALS, fit
+from im_bench.training.trainer import STATE, fit
 
 IM = LossIdentity(prompt_weight=1, output_weight=1, template_weight=0, average="example")
 
