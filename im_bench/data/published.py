@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from functools import cache as remembered
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ def at_hand(dataset: Dataset, mirror: str | None, cache: Path) -> Path | None:
     return found if found and found.exists() else None
 
 
+def file_at_hand(dataset: Dataset, mirror: str | None, cache: Path) -> Path | None:
+    """The file that `dataset_file` would give without fetching or writing anything, or None."""
+    found = at_hand(dataset, mirror, cache)
+    if dataset.path is None and dataset.source == "hub":
+        found = _place(dataset, mirror, cache)  # of a copy in hub layout, the rows are written there first
+    return found if found and found.is_file() else None
+
+
 def _mirrored(dataset: Dataset, mirror: str | None) -> Path | None:
     """The copy of a dataset in paths.datasets: a file, or a folder in hub layout."""
     copy = Path(mirror or "") / (dataset.id or Path(dataset.address or "").name)
@@ -92,7 +101,14 @@ def _check_dataset(path: Path, dataset: Dataset, what: str) -> None:
 
 
 def _git_blob(path: Path) -> str:
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    """The name that git gives to a file's bytes; remembered while the file does not change."""
+    stat = path.stat()
+    return _blob(path, stat.st_size, (stat.st_dev, stat.st_ino, stat.st_mtime_ns))
+
+
+@remembered
+def _blob(path: Path, size: int, stat: tuple[int, ...]) -> str:
+    digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
