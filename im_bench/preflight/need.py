@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from im_bench import config as c
 from im_bench import hub, places
@@ -22,19 +24,17 @@ from im_bench.config import UserError
 from im_bench.data.published import at_hand, dataset_file
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engines import check_installed
-from im_bench.pipeline import assets_of
+from im_bench.pipeline import Cell, assets_of
+from im_bench.stages import KINDS
+from im_bench.work import is_judging
 
-Kind = Literal["model", "dataset", "benchmark", "file", "package", "key", "server", "sandbox"]
+Kind = Literal["model", "dataset", "benchmark", "file", "package", "program", "key", "server", "sandbox"]
 PACKAGES = {
     "harness": ("lm_eval", "datasets"),
     "humaneval": ("datasets",),
     "mt_bench": (),
     "alpaca_eval": ("alpaca_eval",),
 }
-
-
-UNNAMED = "UNNAMED"
-"""The judge of a config that names none: one thing among others that are missing."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,14 @@ class Need:
     on_hub: tuple[str, str] | None = None
     """Whether it is a model or a dataset of the hub, and its id."""
 
+    @property
+    def sentence(self) -> str:
+        """Its problem, said of the key where it has one, and else of the thing."""
+        if re.match(r"[\w.]+=", self.problem or ""):
+            return f"{self.problem}"
+        thing = self.name if self.kind == "key" else f"{self.kind} {self.name}"
+        return f"{thing} (for {', '.join(self.of)}): {self.problem}"
+
     def as_json(self) -> dict[str, object]:
         return {
             "kind": self.kind,
@@ -62,16 +70,51 @@ class Need:
         }
 
 
-def needs(runs: Iterable[c.Run]) -> list[Need]:
-    """Everything that these cells need, each thing once; what is missing is not fetched."""
+class Parts(NamedTuple):
+    """What of a cell is to do."""
+
+    trains: bool
+    asks: frozenset[str]
+    """Benchmarks that the model has to answer."""
+    judges: frozenset[str]
+    """Benchmarks that want verdicts."""
+
+    @classmethod
+    def whole(cls, run: c.Run) -> Parts:
+        """All of a cell of which nothing is done."""
+        judged = {name for name, spec in run.benchmark.items() if isinstance(spec, c.MTBench | c.AlpacaEval)}
+        return cls(run.loss.trains, frozenset(run.benchmark), frozenset(judged))
+
+    @classmethod
+    def left(cls, cell: Cell, todo: Collection[str]) -> Parts:
+        """What of a cell is among the keys to do; a verdict needs its answers and no model."""
+        asks = {
+            name
+            for name, step in cell.benchmarks.items()
+            if any(KINDS[each.kind] == "score" and each.key in todo for each in (step, *step.needs))
+        }
+        judges = {name for name, step in cell.benchmarks.items() if is_judging(step) and step.key in todo}
+        trains = cell.run.loss.trains and cell.checkpoint.key in todo
+        return cls(trains, frozenset(asks), frozenset(judges))
+
+
+def needs(wanted: Iterable[tuple[c.Run, Parts]]) -> list[Need]:
+    """Everything that these parts of cells need, each thing once; what is missing is not fetched."""
     found: dict[tuple[str | None, ...], Need] = {}
-    for run in runs:
-        for need in _needs(run):
+    alike = {repr((parts, _of_needs(run))): (run, parts) for run, parts in wanted}
+    for run, parts in alike.values():
+        for need in _needs(run, parts):
             # By its place too: two files of a user's are both called `local`.
             this = (need.kind, need.name, need.at, need.problem)
             of = tuple(dict.fromkeys((*(found[this].of if this in found else ()), *need.of)))
             found[this] = replace(need, of=of)
     return _with_hub_rows(list(found.values()))
+
+
+def _of_needs(run: c.Run) -> tuple[object, ...]:
+    """What of a cell its needs depend on: most cells of a sweep are alike in it."""
+    machine = (run.engine, run.launcher, run.tracker, run.paths)
+    return (run.model, run.dataset, run.benchmark, run.judge, *machine)
 
 
 def explained(found: Iterable[Need]) -> list[Need]:
@@ -97,22 +140,25 @@ def fetch(found: Sequence[Need], tell: Callable[[str], None]) -> None:
             tell(f"  {error}")
 
 
-def _needs(run: c.Run) -> Iterator[Need]:
-    yield _model(run.model)
-    if run.loss.trains:
+def _needs(run: c.Run, parts: Parts) -> Iterator[Need]:
+    if parts.trains or parts.asks:
+        yield _model(run.model)
+    if parts.trains:
         yield from _datasets(run)
     for name, spec in run.benchmark.items():
-        if name in BENCHMARKS:
+        if name in BENCHMARKS and name in parts.asks | parts.judges:
             yield from _benchmark(run, name, spec)
-    if any(isinstance(spec, c.MTBench | c.AlpacaEval) for spec in run.benchmark.values()):
+    if parts.judges:
         yield from _judge(run.judge)
-    yield from _engine(run.engine)
+    if parts.asks:
+        yield from _engine(run.engine, parts)
+    yield from _launcher(run.launcher)
     if run.tracker.kind == "wandb":
         yield _package("wandb", ("tracker",))
 
 
 def _model(model: c.Model) -> Need:
-    name, of = model.id or model.path or "toy", ("model",)
+    name, of = model_name(model), ("model",)
     match model.source:
         case "toy":
             return Need("model", name, of, "made when it is first asked for")
@@ -122,7 +168,19 @@ def _model(model: c.Model) -> Need:
     if folder:
         return Need("model", name, of, str(folder))
     get = partial(hub.fetch_model, name, model.revision)
-    return Need("model", name, of, None, "not in the local cache, or not whole", get, ("model", name))
+    return Need(
+        "model",
+        name,
+        of,
+        None,
+        "not in the local cache, or not whole; a copy of yours is model=local model.path=FOLDER",
+        get,
+        ("model", name),
+    )
+
+
+def model_name(model: c.Model) -> str:
+    return model.id or model.path or "toy"
 
 
 def _tried(
@@ -137,8 +195,7 @@ def _tried(
 
 
 def _datasets(run: c.Run) -> Iterator[Need]:
-    parts = [(f"dataset.parts.{name}", part.dataset) for name, part in run.dataset.parts.items()]
-    for key, dataset in parts or [("dataset", run.dataset)]:
+    for key, dataset in datasets_of(run):
         if dataset.source == "toy":
             yield Need("dataset", dataset.name, ("training",), "made when it is first asked for")
             continue
@@ -148,13 +205,23 @@ def _datasets(run: c.Run) -> Iterator[Need]:
             yield _tried("dataset", dataset.name, ("training",), get, str(found))
         elif dataset.path is not None:
             yield Need(
-                "dataset", dataset.name, ("training",), None, f"{key}.path={dataset.path}: no such file"
+                "dataset",
+                dataset.name,
+                ("training",),
+                None,
+                f"{key}.path={dataset.path}: there is no such file",
             )
         else:
             place = dataset.id or dataset.address
             on_hub = ("dataset", dataset.id) if dataset.id else None
             problem = f"not fetched yet ({place})"
             yield Need("dataset", dataset.name, ("training",), None, problem, get, on_hub)
+
+
+def datasets_of(run: c.Run) -> list[tuple[str, c.Dataset]]:
+    """The datasets of a run, each with how its keys begin: one, or those of a mixture."""
+    parts = [(f"dataset.parts.{name}", part.dataset) for name, part in run.dataset.parts.items()]
+    return parts or [("dataset", run.dataset)]
 
 
 def _benchmark(run: c.Run, name: str, spec: c.Benchmark) -> Iterator[Need]:
@@ -166,8 +233,10 @@ def _benchmark(run: c.Run, name: str, spec: c.Benchmark) -> Iterator[Need]:
         yield _sandbox()
     if isinstance(spec, c.MTBench | c.AlpacaEval):
         yield from _files(run, name, spec)
+    elif run.paths.hub == "toy":
+        yield Need("benchmark", name, (name,), "made when it is first asked for")
     elif run.paths.hub is not None:
-        folder = places.hub(run)
+        folder = run.paths.hub
         check = partial(benchmark_data_sha256, name, BENCHMARKS[name].datasets, folder)
         yield _tried("benchmark", name, (name,), check, str(folder))
     else:
@@ -214,7 +283,15 @@ def _hub_need(path: str, group: Sequence[Need], cached: set[hub.Rows]) -> Need:
             hub.fetch_rows(*rows)
 
     lacking = f"{len(missing)} of {len(group)} configs " if configs else ""
-    return Need("benchmark", name, of, None, f"{lacking}not in the local cache", get, ("dataset", path))
+    return Need(
+        "benchmark",
+        name,
+        of,
+        None,
+        f"{lacking}not in the local cache; copies of yours are paths.hub=FOLDER",
+        get,
+        ("dataset", path),
+    )
 
 
 def _files(run: c.Run, name: str, spec: c.MTBench | c.AlpacaEval) -> Iterator[Need]:
@@ -224,10 +301,13 @@ def _files(run: c.Run, name: str, spec: c.MTBench | c.AlpacaEval) -> Iterator[Ne
     for asset in optional:
         need = _file(run, asset, name)
         without = f"not at hand, so {name} has no length-controlled win rate"
-        yield replace(need, at=without, problem=None) if need.problem else need
+        has_none = need.problem or run.paths.assets == "toy"
+        yield replace(need, at=without, problem=None) if has_none else need
 
 
 def _file(run: c.Run, asset: str, of: str) -> Need:
+    if run.paths.assets == "toy":
+        return Need("file", asset, (of,), "made when it is first asked for")
     folder, cache = places.assets_folder(run), run.paths.cache
     look = partial(find_asset, asset, folder, cache)
     place = cache / f"{asset}{Path(ASSETS[asset].address).suffix}"
@@ -267,7 +347,7 @@ def _judge(judge: c.Judge) -> Iterator[Need]:
             yield Need("file", str(path), ("judge",), str(path), problem)
     if not isinstance(judge, c.Served):
         return
-    if judge.model == UNNAMED:
+    if judge.model == c.UNNAMED:
         problem = "a value is needed, e.g. judge.model=NAME, or judge=overlap"
         yield Need("key", "judge.model", ("judge",), None, problem)
     if judge.api_key_env is not None:
@@ -279,15 +359,28 @@ def _judge(judge: c.Judge) -> Iterator[Need]:
         yield _tried("server", judge.base_url, ("judge",), check, "it answers")
 
 
-def _engine(engine: c.Engine) -> Iterator[Need]:
+def _engine(engine: c.Engine, parts: Parts) -> Iterator[Need]:
     if isinstance(engine, c.Fast):
         check = partial(check_installed, engine)
         yield _tried("package", engine.kind, ("engine",), check, "installed")
     if isinstance(engine, c.Server):
         if engine.api_key_env is not None:
             yield _key(engine.api_key_env, ("engine",), "engine.api_key_env")
+        if parts.trains:  # it is to serve what is not there yet
+            return
         check = partial(_ask, "engine.base_url", engine.base_url)
         yield _tried("server", engine.base_url, ("engine",), check, "it answers")
+
+
+def _launcher(launcher: c.Launcher) -> Iterator[Need]:
+    if isinstance(launcher, c.Ray):
+        yield _package("ray", ("launcher",))
+    if isinstance(launcher, c.Slurm):
+        yield _package("submitit", ("launcher",))
+        for program in ("sbatch", "srun", "squeue"):
+            found = shutil.which(program)
+            problem = None if found else "is not on the PATH; give the command where SLURM's commands are"
+            yield Need("program", program, ("launcher",), found, problem)
 
 
 def _ask(key: str, base_url: str, model: str | None = None) -> None:
@@ -297,7 +390,9 @@ def _ask(key: str, base_url: str, model: str | None = None) -> None:
         with urllib.request.urlopen(f"{base_url.rstrip('/')}/models", timeout=10) as reply:
             served = [str(each["id"]) for each in json.load(reply)["data"]]
     except urllib.error.HTTPError as error:
-        if error.code not in (401, 403):  # with its key, it may answer
+        # With its key, it may answer; and not every judge has a list.
+        no_list = error.code in (404, 405, 501) and base_url.rstrip("/").endswith("/v1")
+        if error.code not in (401, 403) and not (model and no_list):
             raise UserError(
                 f"{key}={base_url}: no list of models (status {error.code}); it ends in /v1"
             ) from None
@@ -307,5 +402,5 @@ def _ask(key: str, base_url: str, model: str | None = None) -> None:
         ) from None
     except (ValueError, KeyError, TypeError, HTTPException):
         raise UserError(f"{key}={base_url}: no list of models; it begins with http and ends in /v1") from None
-    if served is not None and model not in (None, UNNAMED, *served):
+    if served is not None and model not in (None, c.UNNAMED, *served):
         raise UserError(f"{key}={base_url}: serves {', '.join(served[:5]) or 'no model'}, not {model}")
