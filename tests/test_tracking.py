@@ -9,11 +9,18 @@ import pytest
 from im_bench import tracking
 from im_bench.config import Tracker as Spec
 from im_bench.config import UserError
-from im_bench.tracking import FILE, Tracker, open_tracker
+from im_bench.store import EVENTS
+from im_bench.tracking import Tracker, log_sweep, open_tracker
 
 NONE = Spec(kind="none", project=None, entity=None)
 WANDB = Spec(kind="wandb", project="tests", entity=None)
-CELL: dict[str, Any] = {"key": "8a041492", "name": "a-cell", "group": "a-sweep", "config": {"seed": 0}}
+STEP: dict[str, Any] = {
+    "key": "8a041492",
+    "name": "a-step",
+    "kind": "train",
+    "group": "a-sweep",
+    "config": {"seed": 0},
+}
 
 
 class Failing:
@@ -23,7 +30,7 @@ class Failing:
         self.calls: list[str] = []
         self.summary = self
 
-    def log(self, values: dict[str, Any], step: int | None = None) -> None:
+    def log(self, values: dict[str, Any]) -> None:
         self._call("log")
 
     def update(self, values: dict[str, Any]) -> None:
@@ -40,29 +47,49 @@ class Failing:
 
 def events(folder: Path) -> list[dict[str, Any]]:
     """What was written, without when."""
-    found = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
+    found = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
     assert all(event.pop("time") > 0 for event in found)
     return found
 
 
 def follow(tracker: Tracker) -> None:
     for step in (1, 2, 3):
-        tracker.log({"train/loss": 1 / step}, step=step)
+        tracker.log({"train/step": step, "train/loss": 1 / step})
     tracker.finish({"piqa/acc": 0.5}, [{"task": "piqa", "value": 0.5}])
 
 
-WHOLE = [{"step": step, "train/loss": 1 / step} for step in (1, 2, 3)] + [{"scores": {"piqa/acc": 0.5}}]
+WHOLE = [{"train/step": step, "train/loss": 1 / step} for step in (1, 2, 3)] + [{"scores": {"piqa/acc": 0.5}}]
 
 
-def test_the_json_lines_have_every_number(tmp_path: Path) -> None:
-    follow(open_tracker(NONE, tmp_path / "cell", **CELL))
-    assert events(tmp_path / "cell") == WHOLE
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a step."""
+    made = tmp_path / "results/store/train/a-step-8a041492"
+    made.mkdir(parents=True)
+    return made
 
 
-def test_a_run_that_goes_on_adds_to_its_lines(tmp_path: Path) -> None:
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def test_the_json_lines_have_every_number_and_lie_in_the_steps_folder(folder: Path, results: Path) -> None:
+    follow(open_tracker(NONE, folder, results=results, **STEP))
+    assert events(folder) == WHOLE
+    assert [path.name for path in results.iterdir()] == ["store"]
+
+
+def test_a_run_that_goes_on_adds_to_its_lines(folder: Path, results: Path) -> None:
     for _ in range(2):
-        follow(open_tracker(NONE, tmp_path, **CELL))
-    assert events(tmp_path) == WHOLE + WHOLE
+        follow(open_tracker(NONE, folder, results=results, **STEP))
+    assert events(folder) == WHOLE + WHOLE
+
+
+def test_a_step_without_scores_ends_without_an_event(folder: Path, results: Path) -> None:
+    tracker = open_tracker(NONE, folder, results=results, **STEP)
+    tracker.finish({}, [])
+    assert not (folder / EVENTS).exists()
 
 
 def test_a_failing_tracker_stops_nothing_loses_no_line_and_is_told_of_once(
@@ -74,7 +101,7 @@ def test_a_failing_tracker_stops_nothing_loses_no_line_and_is_told_of_once(
     assert run.calls == ["log", "log"]
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"W&B failed (the service has died); the run goes on, and {tmp_path / FILE} has everything"
+        f"W&B failed (the service has died); the run goes on, and {tmp_path / EVENTS} has everything"
     )
 
 
@@ -88,7 +115,64 @@ def test_a_tracker_that_was_asked_for_and_cannot_be_opened_is_an_error(
 
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(UserError, match="tracker=wandb: no entry; use tracker=none, or WANDB_MODE=offline"):
-        open_tracker(WANDB, tmp_path, **CELL)
+        open_tracker(WANDB, tmp_path, results=tmp_path, **STEP)
+
+
+@pytest.mark.parametrize(
+    ("key", "mode", "asked"),
+    [("", "", "offline"), ("k", "offline", "offline"), ("k", "", None)],
+)
+def test_a_step_is_a_run_under_its_key_that_goes_on_where_there_is_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, mode: str, asked: str | None
+) -> None:
+    import wandb
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(wandb, "init", lambda **words: given.update(words))
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    open_tracker(WANDB, tmp_path / "step", results=tmp_path / "results", **STEP)
+    assert (given["id"], given["job_type"], given["group"]) == ("8a041492", "train", "a-sweep")
+    assert (given["project"], given["dir"]) == ("tests", tmp_path / "results")
+    assert (given["mode"], given["resume"]) == (asked, None if asked else "allow")
+
+
+def test_a_sweep_is_a_run_of_its_own_with_its_table_and_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    given: dict[str, Any] = {}
+    logged: list[dict[str, Any]] = []
+
+    class Run:
+        log = logged.append
+
+        def finish(self) -> None:
+            logged.append({})
+
+    monkeypatch.setattr(wandb, "init", lambda **words: given.update(words) or Run())
+    monkeypatch.setattr(tracking, "_table", list)
+    monkeypatch.setattr(tracking, "_image", lambda path: path.name)
+    log_sweep(WANDB, tmp_path, "main", [{"task": "piqa"}], [tmp_path / "main.png"])
+    assert (given["id"], given["job_type"], given["group"]) == ("sweep-main", "sweep", "main")
+    assert logged == [{"table": [{"task": "piqa"}], "main": "main.png"}, {}]
+
+
+def test_a_sweep_whose_tracker_cannot_be_opened_is_told_where_its_table_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    def refuse(**_: Any) -> None:
+        raise wandb.errors.CommError("no entry")
+
+    log_sweep(NONE, tmp_path, "main", [], [])
+    monkeypatch.setattr(wandb, "init", refuse)
+    log_sweep(WANDB, tmp_path, "main", [], [])
+    [record] = caplog.records
+    assert "no entry" in record.getMessage() and f"the table is in {tmp_path}" in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -111,15 +195,16 @@ def test_a_key_is_found_in_the_environment_or_where_a_login_leaves_it(
     assert tracking._has_key() == known
 
 
-def test_without_a_key_a_real_run_is_kept_offline_under_the_cells_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_without_a_key_a_real_run_is_kept_offline_under_the_steps_key_beside_the_store(
+    folder: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    follow(open_tracker(WANDB, tmp_path / "cell", **CELL))
-    (run,) = (tmp_path / "cell/wandb").glob("offline-run-*")
-    assert run.name.endswith(f"-{CELL['key']}")
-    assert (run / f"run-{CELL['key']}.wandb").stat().st_size > 0
-    assert events(tmp_path / "cell") == WHOLE
+    monkeypatch.setenv("HOME", str(results))
+    follow(open_tracker(WANDB, folder, results=results, **STEP))
+    (run,) = (results / "wandb").glob("offline-run-*")
+    assert run.name.endswith(f"-{STEP['key']}")
+    assert (run / f"run-{STEP['key']}.wandb").stat().st_size > 0
+    assert events(folder) == WHOLE
+    assert [path.name for path in folder.iterdir()] == [EVENTS]
     assert capfd.readouterr() == ("", "")
