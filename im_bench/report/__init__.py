@@ -21,7 +21,7 @@ def report(results: Path, sweep: str, report: config.Report) -> Table:
     rows = [row for row in read_ledger(ledger) if row.sweep == sweep]
     if not rows:
         raise config.UserError(
-            f"{sweep}: {ledger} has no score of this sweep; make them with: im-bench sweep {sweep}"
+            f"{sweep}: {ledger} has no score of this sweep; im-bench sweep, with the same words, makes them"
         )
     table = category_table(rows, name=sweep, baseline=report.baseline, reading=report.reading)
     each = benchmark_table(rows, name=sweep, baseline=report.baseline, reading=report.reading)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from im_bench.report.collect import Row
-from im_bench.report.readings import JUDGED, WMT, Entry, Reading
-from im_bench.report.words import BENCHMARKS, CATEGORIES, benchmark_column, listed
+from im_bench.report.readings import WMT, Entry, Reading
+from im_bench.report.words import BENCHMARKS, benchmark_column, listed
 
 PARTIAL_MARK = "\u2020"
 """A dagger: the number rests on fewer outcomes than items."""
@@ -20,25 +20,39 @@ def caption(
     used = sorted({row for entry in shown for row in entry.rows}, key=lambda row: row.place)
     benchmarks = {benchmark for group in asked.values() for benchmark in group}
     return (
-        _units(asked),
-        _reading(benchmarks, used, reading),
-        *_left_out(asked, benchmarks),
+        *_units(benchmarks),
+        *_reading(benchmarks, used, reading),
         *_judges(used),
         *_bill(used),
         *_notes(used),
         *_items(used),
-        *_partial(used),
+        *_partial(row for entry in shown if entry.partial for row in entry.rows),
         *_truncated(used),
         *_gaps(shown),
     )
 
 
-def _units(asked: Mapping[str, Sequence[str]]) -> str:
-    points = ", those of MT-Bench points from 1 to 10" if "mt_bench" in asked.get(JUDGED, ()) else ""
-    return f"Scores are in percent{points}."
+def left_out(asked: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which benchmarks are in no mean, as nobody was asked them; or which were asked, where those are fewer."""
+    benchmarks = {benchmark for group in asked.values() for benchmark in group}
+    paper = {column.id for column in BENCHMARKS}
+    if paper <= benchmarks:
+        return []
+    if len(paper - benchmarks) > len(paper & benchmarks):
+        return [f"Asked of the {len(paper)} benchmarks: {listed(benchmarks & paper) or 'none'}."]
+    return [f"Not asked, and in no mean: {listed(paper - benchmarks)}."]
 
 
-def _reading(benchmarks: set[str], used: Iterable[Row], reading: Reading) -> str:
+def _units(benchmarks: set[str]) -> Iterator[str]:
+    if benchmarks == {"mt_bench"}:
+        yield "Scores are points from 1 to 10."
+    elif benchmarks:
+        points = ", those of MT-Bench points from 1 to 10" if "mt_bench" in benchmarks else ""
+        yield f"Scores are in percent{points}."
+
+
+def _reading(benchmarks: set[str], used: Iterable[Row], reading: Reading) -> list[str]:
+    """How the benchmarks are read of which there are two readings."""
     facts = []
     wmt = listed(benchmarks & set(WMT))
     if wmt and reading == "corrected":
@@ -58,14 +72,7 @@ def _reading(benchmarks: set[str], used: Iterable[Row], reading: Reading) -> str
         if reading == "corrected"
         else "Reading: published, as the paper's code computes it"
     )
-    return f"{'; '.join([start, *facts])}."
-
-
-def _left_out(asked: Mapping[str, Sequence[str]], benchmarks: set[str]) -> list[str]:
-    absent = listed({column.id for column in BENCHMARKS} - benchmarks)
-    categories = [column.heading for column in CATEGORIES if column.id not in asked]
-    without = f"; no category {', '.join(categories)}" if categories else ""
-    return [f"Not asked in this sweep and in no mean: {absent}{without}."] if absent else []
+    return [f"{'; '.join([start, *facts])}."] if facts else []
 
 
 def _judges(used: Iterable[Row]) -> list[str]:
@@ -110,9 +117,14 @@ def _items(used: Iterable[Row]) -> list[str]:
         totals[benchmark] = max(total, totals.get(benchmark, 0))
     if not totals:
         return []
+    start = f"Items per cell: {sum(totals.values())}"
+    if len(totals) == 1:
+        return [f"{start}."]
+    if len(set(totals.values())) == 1:
+        return [f"{start}; per benchmark {min(totals.values())}."]
     fewest, most = min(totals, key=lambda name: totals[name]), max(totals, key=lambda name: totals[name])
     ends = [f"{totals[name]} ({benchmark_column(name).heading})" for name in (fewest, most)]
-    return [f"Items per cell: {sum(totals.values())}; per benchmark {' to '.join(dict.fromkeys(ends))}."]
+    return [f"{start}; per benchmark {' to '.join(ends)}."]
 
 
 def _partial(used: Iterable[Row]) -> list[str]:
@@ -146,4 +158,4 @@ def _truncated(used: Iterable[Row]) -> list[str]:
 def _gaps(shown: Iterable[Entry]) -> list[str]:
     if all(entry.value is not None for entry in shown):
         return []
-    return ["n/a: a score is missing in that cell, and with it the mean and the difference that need it."]
+    return ["n/a: a score is missing, and what is made of it."]

@@ -65,6 +65,8 @@ class Row:
     """Tokens that it wrote."""
     judge_cost: float | None = None
     """US dollars."""
+    epoch: int | None = None
+    """After which the checkpoint was scored; None is the last."""
     source: str | None = None
     """The file that an ingested number was taken from."""
 
@@ -77,6 +79,7 @@ class Row:
             self.subset or "",
             self.loss,
             f"{self.seed:010d}",
+            f"{self.epoch or 0:05d}",
             self.cell,
         )
         headline_first = "" if self.task == self.benchmark else self.task
@@ -109,6 +112,7 @@ def rows(
             ratio=ratio,
             loss=run.loss.name,
             seed=run.seed,
+            epoch=run.epoch if trains else None,
             step=step,
             **asdict(score),
         )

@@ -15,7 +15,7 @@ from im_bench.report.tables import Difference, Line, Table
 
 MISSING = "n/a"
 CSV_HEADER = (
-    *("sweep", "cell", "model", "dataset", "subset", "seed", "loss", "column"),
+    *("sweep", "cell", "model", "dataset", "subset", "seed", "epoch", "loss", "column"),
     *("value", "difference", "stderr", "difference_stderr", "count", "total"),
 )
 _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"} | {
@@ -160,6 +160,9 @@ def labelled(table: Table) -> Labels:
         if len({cell.subset for cell in trained}) > 1
         else None,
         "Seed": [str(cell.seed) for cell in cells] if len({cell.seed for cell in cells}) > 1 else None,
+        "Epoch": [str(cell.epoch or "") for cell in cells]
+        if len({cell.epoch for cell in trained}) > 1
+        else None,
     }
     alike = len({(cell.group, cell.loss) for cell in cells}) < len(cells)
     name = {"Loss": [cell.loss for cell in cells], "Cell": [cell.name for cell in cells] if alike else None}

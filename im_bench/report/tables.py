@@ -8,13 +8,13 @@ without it shows n/a. A benchmark that nobody was asked is left out for everybod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import NamedTuple
 
 from im_bench.config import UserError
-from im_bench.report.captions import caption
+from im_bench.report.captions import caption, left_out
 from im_bench.report.collect import UNKNOWN, Row
 from im_bench.report.readings import (
     JUDGED,
@@ -35,16 +35,17 @@ class Cell(NamedTuple):
     dataset: str | None
     subset: str | None
     seed: int
+    epoch: int | None
     loss: str
     name: str
 
     @property
-    def group(self) -> tuple[str, str | None, str | None, int]:
+    def group(self) -> tuple[str, str | None, str | None, int, int | None]:
         """Cells that differ in the loss alone share it, and are compared with each other."""
-        return (self.model, self.dataset, self.subset, self.seed)
+        return (self.model, self.dataset, self.subset, self.seed, self.epoch)
 
     @property
-    def order(self) -> tuple[str, str, tuple[tuple[float, str], ...], int, int, str, str]:
+    def order(self) -> tuple[str, str, tuple[tuple[float, str], ...], int, int, int, str, str]:
         """Base model, then datasets by name; none, it, what lies between, im, what builds on im."""
         ends = {"none": 0, "it": 1, "im": 3}
         rank = ends.get(self.loss, 4 if self.loss.startswith("im_") else 2)
@@ -53,6 +54,7 @@ class Cell(NamedTuple):
             self.dataset or "",
             _by_number(self.subset or ""),
             self.seed,
+            self.epoch or 0,
             rank,
             self.loss,
             self.name,
@@ -112,8 +114,9 @@ def category_table(rows: Sequence[Row], *, name: str, baseline: str, reading: Re
         return (*scores, *overall, *(benchmark_entry(cell_rows, column.id, reading) for column in judged))
 
     lines = _with_differences([Line(cell, entries(own), None) for cell, own in _cells(rows)], baseline)
-    said = (_models(lines), *_comparison(lines, baseline), *caption(_entries(lines), asked, reading))
-    return Table(name, baseline, columns, lines, said)
+    means = (MEANS, *left_out(asked)) if categories else ()
+    said = (*_models(lines), *means, *_comparison(lines, baseline))
+    return Table(name, baseline, columns, lines, (*said, *caption(_entries(lines), asked, reading)))
 
 
 def benchmark_table(rows: Sequence[Row], *, name: str, baseline: str, reading: Reading) -> Table:
@@ -128,9 +131,10 @@ def benchmark_table(rows: Sequence[Row], *, name: str, baseline: str, reading: R
         Line(cell, tuple(benchmark_entry(own, column.id, reading) for column in columns), None)
         for cell, own in _cells(rows)
     )
-    return Table(name, baseline, columns, lines, (_models(lines), *caption(_entries(lines), asked, reading)))
+    return Table(name, baseline, columns, lines, (*_models(lines), *caption(_entries(lines), asked, reading)))
 
 
+MEANS = "A category is the unweighted mean of its benchmarks, Mean that of the categories."
 ONE_JUDGE = (
     "run the sweep again with one judge=NAME for all cells (answers are kept, only judging is repeated)"
 )
@@ -166,7 +170,7 @@ def _asked(rows: Iterable[Row]) -> Mapping[str, tuple[str, ...]]:
 def _cells(rows: Iterable[Row]) -> list[tuple[Cell, list[Row]]]:
     cells: dict[Cell, list[Row]] = {}
     for row in rows:
-        cell = Cell(row.model, row.dataset, row.subset, row.seed, row.loss, row.cell)
+        cell = Cell(row.model, row.dataset, row.subset, row.seed, row.epoch, row.loss, row.cell)
         cells.setdefault(cell, []).append(row)
     return sorted(cells.items(), key=lambda item: item[0].order)
 
@@ -175,20 +179,21 @@ def _entries(lines: Iterable[Line]) -> list[Entry]:
     return [entry for line in lines for entry in line.entries]
 
 
-def _models(lines: Iterable[Line]) -> str:
-    return f"Model: {', '.join(sorted({line.cell.model for line in lines}))}."
+def _models(lines: Iterable[Line]) -> list[str]:
+    """The model; several have a column."""
+    models = {line.cell.model for line in lines}
+    return [f"Model: {model}." for model in models if len(models) == 1]
 
 
-def _comparison(lines: Sequence[Line], baseline: str) -> list[str]:
-    """What the means are of, what the differences are to, and which datasets have nothing to compare with."""
-    facts = ["A category is the unweighted mean of its benchmarks, Mean that of the categories."]
+def _comparison(lines: Sequence[Line], baseline: str) -> Iterator[str]:
+    """What the differences are to, and which datasets have nothing to compare with."""
     compared = [line for line in lines if line.differences is not None]
-    if not compared:
-        return facts
     bases = [line.cell.group for line in lines if line.cell.loss == baseline]
     without = sorted({line.cell.dataset or "" for line in compared if bases.count(line.cell.group) != 1})
-    facts.append(f"Signed numbers are differences to loss {baseline} on the same dataset.")
-    return [*facts, f"Not one {baseline} to compare with on: {', '.join(without)}."] if without else facts
+    if any(each.value is not None for line in compared for each in line.differences or ()):
+        yield f"Signed numbers are differences to loss {baseline} on the same dataset."
+    if without:
+        yield f"Not one {baseline} to compare with on: {', '.join(without)}."
 
 
 def _with_differences(lines: Sequence[Line], baseline: str) -> tuple[Line, ...]:

@@ -29,9 +29,12 @@ class TrendPoint(NamedTuple):
 
 
 def trend_points(rows: Sequence[Row], baseline: str) -> list[TrendPoint]:
-    """Of every trained cell that has one baseline on its dataset, subset and seed; none where no win rate was asked."""
+    """Of every trained cell that has one baseline like it but for the loss; none where no win rate was asked."""
     benchmark = next((name for name in BENCHMARKS if any(row.benchmark == name for row in rows)), None)
     headlines = [row for row in rows if row.benchmark == row.task == benchmark and row.examples and row.ratio]
+    # The epochs of one training are no points of their own.
+    last = max((row.epoch or 0 for row in headlines), default=0)
+    headlines = [row for row in headlines if (row.epoch or last) == last]
     base: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in headlines:
         if row.loss == baseline:
@@ -51,8 +54,8 @@ def axes(points: Sequence[TrendPoint]) -> list[str]:
     return ["ratio"] * by_ratio + ["examples"] * (len(sizes) > 1)
 
 
-def _group(row: Row) -> tuple[str, str | None, str | None, int]:
-    return row.model, row.dataset, row.subset, row.seed
+def _group(row: Row) -> tuple[str, str | None, str | None, int, int | None]:
+    return row.model, row.dataset, row.subset, row.seed, row.epoch
 
 
 def _point(row: Row, base: Row) -> TrendPoint:

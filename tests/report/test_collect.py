@@ -38,6 +38,7 @@ KEYS = [
         "judge_prompt_tokens",
         "judge_answer_tokens",
         "judge_cost",
+        "epoch",
         "source",
     ),
 ]
@@ -69,7 +70,7 @@ def test_what_a_judge_took_and_where_a_number_is_from_are_kept(ledger):
 def test_a_ledger_written_before_bills_were_kept_is_still_read(ledger):
     written = row("mmlu", 0.25)
     write_ledger(ledger, "small", [written])
-    old = {key: value for key, value in json.loads(ledger.read_text()).items() if key in KEYS[:-4]}
+    old = {key: value for key, value in json.loads(ledger.read_text()).items() if key in KEYS[:-5]}
     ledger.write_text(json.dumps(old) + "\n")
     assert read_ledger(ledger) == [written]
 

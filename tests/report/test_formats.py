@@ -35,16 +35,13 @@ MARKDOWN = """\
 
 - Model: toy.
 - A category is the unweighted mean of its benchmarks, Mean that of the categories.
+- Asked of the 21 benchmarks: MMLU, MT-Bench.
 - Signed numbers are differences to loss it on the same dataset.
 - Scores are in percent, those of MT-Bench points from 1 to 10.
-- Reading: corrected.
-- Not asked in this sweep and in no mean: PIQA, OpenBookQA, HellaSwag, LAMBADA, LAMBADA Multilingual, WMT14, WMT16, \
-WSC273, WinoGrande, ARC, CoQA, GSM8K, HumanEval, BBH, TruthfulQA, ToxiGen, ETHICS, AlpacaEval 1.0, AlpacaEval 2.0; \
-no category Multilinguality, Commonsense, Math & Code, BBH, Safety & Helpfulness.
 - MT-Bench: judge: overlap (offline).
-- Items per cell: 20; per benchmark 10 (MMLU).
+- Items per cell: 20; per benchmark 10.
 - \u2020 some items have no outcome and no part in the score; at the fewest MT-Bench 9 of 10.
-- n/a: a score is missing in that cell, and with it the mean and the difference that need it.
+- n/a: a score is missing, and what is made of it.
 """
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from by_hand import base, difference, entry, row, table_of
 
@@ -80,8 +82,42 @@ def test_what_nobody_was_asked_is_left_out_for_everybody_and_said():
     table = table_of([row("mmlu", 0.2), row("bbh", 0.4)])
     assert [column.id for column in table.columns] == ["knowledge", "bbh", "mean"]
     assert entry(table, "mean").value == pytest.approx(30)
-    (said,) = [sentence for sentence in table.caption if sentence.startswith("Not asked")]
-    assert "PIQA" in said and "MMLU" not in said and "Multilinguality" in said
+    assert "Asked of the 21 benchmarks: MMLU, BBH." in table.caption
+    whole = [
+        replace(row("mmlu", 0.2), benchmark=name, task=name, category=each.category)
+        for name, each in registry.BENCHMARKS.items()
+    ]
+    but_bbh = [each for each in whole if each.benchmark != "bbh"]
+    assert "Not asked, and in no mean: BBH." in table_of(but_bbh).caption
+    assert not any("asked" in sentence.lower() for sentence in table_of(whole).caption)
+
+
+def test_a_note_stands_only_under_a_table_that_it_is_about():
+    """One model and one loss, of which nothing has two readings, is missing, or is compared."""
+    means = "A category is the unweighted mean of its benchmarks, Mean that of the categories."
+    assert table_of([row("mmlu", 0.2)]).caption == (
+        *("Model: toy.", means, "Asked of the 21 benchmarks: MMLU."),
+        *("Scores are in percent.", "Items per cell: 10."),
+    )
+    alone = [row("mt_bench", 4.0, metric="score"), row("mt_bench", 5.0, metric="score", model="opt")]
+    assert table_of(alone).caption == (
+        *("Scores are points from 1 to 10.", "Judged by overlap: MT-Bench.", "Items per cell: 10."),
+    )
+    each = benchmark_table([row("mmlu", 0.2), row("bbh", 0.2)], name="s", baseline="it", reading="published")
+    assert each.caption == ("Model: toy.", "Scores are in percent.", "Items per cell: 20; per benchmark 10.")
+
+
+def test_signed_numbers_are_explained_where_there_is_one():
+    sentence = "Signed numbers are differences to loss it on the same dataset."
+    alone = table_of([row("mmlu", 0.2, loss="im")])
+    assert sentence not in alone.caption and "Not one it to compare with on: lima." in alone.caption
+    assert sentence in table_of([row("mmlu", 0.2), row("mmlu", 0.2, loss="im")]).caption
+
+
+def test_the_mark_of_fewer_outcomes_is_explained_where_it_stands():
+    """A mean that is missing has no mark, though it would have been of fewer."""
+    rows = [row("mmlu", 0.2, count=9), row("piqa", None)]
+    assert not any(sentence.startswith("\u2020") for sentence in table_of(rows).caption)
 
 
 def test_the_judged_alone_make_a_table_without_a_mean():

@@ -111,10 +111,11 @@ def _heights(columns: Sequence[Column]) -> list[float]:
 
 
 def _title(line: Line, table: Table) -> str:
-    """The dataset, with model, subset and seed where the sweep has several."""
+    """The dataset, with model, subset, seed and epoch where the sweep has several."""
     cells = [other.cell for other in table.lines if other.differences is not None]
     parts = [line.cell.dataset or ""]
     parts += [line.cell.model] if len({cell.model for cell in cells}) > 1 else []
     parts += [line.cell.subset or ""] if len({cell.subset for cell in cells}) > 1 else []
     parts += [f"seed {line.cell.seed}"] if len({cell.seed for cell in cells}) > 1 else []
+    parts += [f"epoch {line.cell.epoch}"] if len({cell.epoch for cell in cells}) > 1 else []
     return ", ".join(parts)
