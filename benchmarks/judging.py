@@ -4,7 +4,7 @@ The server is one of our own on the loopback, in a process of its own, that spea
 a fixed time. A pass is AlpacaEval 2.0 over the 805 real instructions and answers of ../shared, from files to scores;
 its ideal is 805 / concurrency * latency. It is the second in its process: the first imports what each needs.
 A cell is an engine that is busy for so long as judging takes by itself (matrix products), with and without judging
-beside it, through the thread and the process that a sweep uses; they are there before the clock starts.
+beside it, each in a process as a sweep has them; they are there before the clock starts.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
 import setting
 
-from im_bench.progress import Progress
-
 if TYPE_CHECKING:
-    from im_bench.judges import Judges
-    from im_bench.stages import Judging
+    from im_bench.config import Run
 
 INSTRUCTIONS = 805
+NAME = "alpaca_eval_2"
 PASS, ALONE, BESIDE = "pass", "engine alone", "engine and judge"
 
 
@@ -60,71 +60,77 @@ def main() -> None:
 
 
 def _side(options: Namespace) -> dict[str, float]:
-    from im_bench.judges import Judges
-    from im_bench.stages import Wires
-    from im_bench.store import Store
+    from im_bench.work import Quiet, make_ready
+    from im_bench.worker import Worker
 
     with (
         tempfile.TemporaryDirectory() as folder,
         _server(options.latency) as address,
-        Judges(Store(Path(folder)), Progress()) as judges,
+        closing(Worker(0.0)) as judge,
+        closing(Worker(0.0)) as engine,
+        ThreadPoolExecutor(1) as beside,
     ):
-        work, wires = _judgings(options, Path(folder), address), Wires()
-        judges.wire(wires)
-        wires.judge(next(work))
-        second, third = next(work), next(work)
-        seconds = _timed(lambda: wires.judge(second))
+        first, second, third = (_judging(options, Path(folder) / name, address) for name in "abc")
+
+        def asked(judging: Callable[..., None]) -> None:
+            judge.do(judging, Quiet(), Event())
+
+        def computed(products: int) -> None:
+            engine.do(partial(_products, products), Quiet(), Event())
+
+        judge.do(partial(make_ready, [NAME]), Quiet(), Event())
+        asked(first)
+        seconds = _timed(lambda: asked(second))
         if options.side == PASS:
             return {"seconds": seconds}
-        step = _busy(seconds)
+        computed(1000)
+        products = round(1000 * seconds / _timed(lambda: computed(1000)))
         if options.side == ALONE:
-            return {"seconds": _timed(step)}
-        return {"seconds": _timed(lambda: _beside(step, judges, lambda: wires.judge(third)))}
+            return {"seconds": _timed(lambda: computed(products))}
+
+        def both() -> None:
+            verdicts = beside.submit(asked, third)
+            computed(products)
+            verdicts.result()
+
+        return {"seconds": _timed(both)}
 
 
-def _judgings(options: Namespace, folder: Path, address: str) -> Iterator[Judging]:
+def _judging(options: Namespace, results: Path, address: str) -> Callable[..., None]:
     """The same judging again and again, each with a results folder of its own, so that nothing is kept."""
     from im_bench.composing import CONF, compose_run
     from im_bench.data.rows import read_rows, write_rows
     from im_bench.evaluation import alpaca_eval
-    from im_bench.stages import Judging
 
     data = options.shared / "data" / "alpaca_eval"
-    write_rows(folder / alpaca_eval.ANSWERS, read_rows(data / "model_outputs" / "vicuna-13b.jsonl"))
-    references = data / "reference_outputs" / "gpt4_1106_preview.jsonl"
+    results.mkdir()
+    write_rows(results / alpaca_eval.ANSWERS, read_rows(data / "model_outputs" / "vicuna-13b.jsonl"))
     judge = (
         "judge.model=some-model",
         f"judge.base_url={address}",
         f"judge.concurrency={options.concurrency}",
     )
-    benchmark = ("benchmark=[alpaca_eval_2]", "benchmark.alpaca_eval_2.length_controlled=false")
-    for number in count():
-        out = folder / str(number)
-        out.mkdir()
-        run = compose_run("config", CONF, ["loss=none", *benchmark, *judge, f"paths.results={out}"])
-        yield Judging(out, folder, run, "alpaca_eval_2", {"reference_outputs_v2": references})
+    benchmark = (f"benchmark=[{NAME}]", f"benchmark.{NAME}.length_controlled=false")
+    run = compose_run("config", CONF, ["loss=none", *benchmark, *judge, f"paths.results={results}"])
+    files = {"reference_outputs_v2": data / "reference_outputs" / "gpt4_1106_preview.jsonl"}
+    return partial(_judged, results, run, files)
 
 
-def _busy(seconds: float) -> Callable[[], None]:
-    """As many matrix products as take so long by themselves; they count, so that work beside them shows."""
+def _judged(results: Path, run: Run, files: dict[str, Path], *_: Any) -> None:
+    """What a step of verdicts does."""
+    from im_bench.stages import Wires, judge
+
+    judge(results, results, run=run, name=NAME, files=files, of_cell=True, wires=Wires())
+
+
+def _products(count: int, *_: Any) -> None:
+    """Matrix products, counted, so that work beside them shows."""
     import torch
 
     torch.set_num_threads(1)
     matrix = torch.rand(256, 256)
-
-    def work(count: int) -> None:
-        for _ in range(count):
-            torch.mm(matrix, matrix)
-
-    work(1000)
-    each = _timed(lambda: work(1000)) / 1000
-    return lambda: work(round(seconds / each))
-
-
-def _beside(step: Callable[[], None], judges: Judges, judge: Callable[[], None]) -> None:
-    judges.then(judge)
-    step()
-    judges.finished()
+    for _ in range(count):
+        torch.mm(matrix, matrix)
 
 
 def _timed(work: Callable[[], None]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,14 +23,15 @@ from im_bench.evaluation import alpaca_eval, mt_bench
 from im_bench.evaluation.answers import check_one_to_each
 from im_bench.evaluation.verdict_files import Judged, read_verdicts
 from im_bench.identity import GivenIdentity
-from im_bench.judges import Failure, Judges
 from im_bench.judging import open_judge
 from im_bench.judging.overlap import note_of
+from im_bench.launching import Chain, launch
 from im_bench.pipeline import verdicts_step
 from im_bench.report.collect import FILE, UNKNOWN, Row, write_ledger
 from im_bench.scores import Score, read_scores
 from im_bench.store import Step, Store
 from im_bench.sweep import Observer, called_now
+from im_bench.work import Failure
 
 INSTRUCTIONS = 805
 """Of AlpacaEval, where its files are not at hand."""
@@ -62,20 +63,15 @@ def judge_answers(
         UserError: a benchmark that is not judged, a file that holds no answers, and what a judge may raise.
     """
     store = Store(run.paths.results / "store")
-    wires = stages.Wires()
-    steps = [(file, name, _verdicts_of(file, run, name, wires)) for file in files for name in run.benchmark]
-    todo = [step for _, _, step in steps if not store.done(step)]
+    given = given_answers(files, run)
+    todo = store.missing(given.steps())
     if todo:
         open_judge(run.judge, run.paths.results)  # what it lacks is told now
     observer.start(todo)
-    with Judges(store, observer) as judges:
-        judges.prepare(todo)
-        judges.wire(wires)
-        for step in todo:
-            judges.ask(step)
-        failures = judges.finished()
+    chain = Chain(sweep, run, partial(given_answers, files, run), tuple(todo))
+    failures = launch([chain] if todo else [], c.Local(kind="local", jobs=1), store, observer)
     rows = []
-    for file, name, step in steps:
+    for file, name, step in given.verdicts:
         if store.done(step):
             scores = called_now(read_scores(store.path(step)), run, name)
             rows += [_row(each, _model(file), file, sweep, step.key) for each in scores]
@@ -175,17 +171,45 @@ def _length_controlled(verdicts: Judged, score: Score, run: c.Training) -> Score
     return replace(fitted, total=score.total)
 
 
-def _verdicts_of(file: Path, run: c.Run, name: str, wires: stages.Wires) -> Step:
+@dataclass(frozen=True)
+class Given:
+    """Answers that lie in files, and the verdicts on them, each with its file and benchmark."""
+
+    verdicts: list[tuple[Path, str, Step]]
+    wires: stages.Wires
+
+    def steps(self) -> list[Step]:
+        """Every step once, each after those it needs."""
+        ordered = [each for _, _, step in self.verdicts for each in (*step.needs, step)]
+        return list({step.key: step for step in ordered}.values())
+
+
+def given_answers(files: Sequence[Path], run: c.Run, *, fetch: bool = True) -> Given:
+    """The steps that judge the answers of files under each benchmark of the run.
+
+    Args:
+        fetch: as of `im_bench.pipeline.plan`.
+    """
+    wires = stages.Wires()
+    verdicts = [
+        (file, name, _verdicts_of(file, run, name, wires, fetch=fetch))
+        for file in files
+        for name in run.benchmark
+    ]
+    return Given(verdicts, wires)
+
+
+def _verdicts_of(file: Path, run: c.Run, name: str, wires: stages.Wires, *, fetch: bool) -> Step:
     """The verdicts on the answers of a file; the answers are a step like any other's."""
     spec = run.benchmark[name]
     if not isinstance(spec, c.MTBench | c.AlpacaEval):
         raise UserError(f"benchmark={name}: is not judged; mt_bench, alpaca_eval_1 and alpaca_eval_2 are")
-    items = _items(_there(file), run, spec)
+    items = _items(_there(file), run, spec) if fetch else frozenset()
     family: stages.Family = "mt_bench" if isinstance(spec, c.MTBench) else "alpaca_eval"
     identity = GivenIdentity(questions=family, sha256=file_sha256(file), limit=run.limit)
     take = partial(stages.take_answers, file=file, family=family, items=items)
     model = _model(file)
-    return verdicts_step(run, name, Step("given", identity, take, label=model), model, wires)
+    return verdicts_step(run, name, Step("given", identity, take, label=model), model, wires, fetch=fetch)
 
 
 def _there(file: Path) -> Path:
