@@ -7,11 +7,14 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
-from io import TextIOWrapper
+from functools import partial
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,16 +34,18 @@ from im_bench.composing import (
     sweep_name,
     sweep_runs,
 )
-from im_bench.config import Report, Run, Training, UserError
+from im_bench.config import UNNAMED, Report, Run, Training, UserError, ValueNeeded
+from im_bench.places import check_results
 from im_bench.progress import Progress, Reading
 from im_bench.terminal import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from im_bench.judges import Failure
+    from im_bench.pipeline import Cell
     from im_bench.preflight import Need
     from im_bench.report.collect import Row
+    from im_bench.work import Failure, Planned
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 1 when a cell failed, 2 when it is for the user to mend, 130 when interrupted.
+        0, or 1 when a cell failed, 2 when it is for the user to mend, 130 when interrupted, 143 when terminated.
     """
     # lm-eval's own bars, one per request type and task, would fight ours for the terminal.
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -61,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(_intermixed(sys.argv[1:] if arguments is None else list(arguments)))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
+    terminated = threading.Event()
     try:
-        return int(options.command(options))
+        with _interrupted_by_sigterm(terminated):
+            return int(options.command(options))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who reads, as `head`, has enough
         return 0
@@ -74,21 +81,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         resumes = "; the same command goes on from here" if options.command in (run, sweep, judge) else ""
-        print(f"\nim-bench: interrupted{resumes}", file=sys.stderr)
-        return 130
+        what, code = ("terminated", 143) if terminated.is_set() else ("interrupted", 130)
+        print(f"\nim-bench: {what}{resumes}", file=sys.stderr)
+        return code
+
+
+@contextmanager
+def _interrupted_by_sigterm(came: threading.Event) -> Iterator[None]:
+    """`kill`, or a cluster's time limit, ends what Ctrl-C ends, and as softly."""
+
+    def end(*_: object) -> None:
+        came.set()  # of another exception than Ctrl-C's Ray would make that one
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only that one hears of signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(options: argparse.Namespace) -> int:
     """One cell, or with --multirun an unnamed grid."""
-    if options.multirun:
-        return _run_cells(None, sweep_runs("config", CONF, options.overrides), options)
-    return _run_cells(None, [compose_run("config", CONF, options.overrides)], options)
+    return _run_cells(None, _runs_of(options), options)
 
 
 def sweep(options: argparse.Namespace) -> int:
     """Every cell of a sweep file, then its tables and figures."""
-    name, folder = sweep_file(options.name)
-    return _run_cells(name, sweep_runs(name, folder, options.overrides), options)
+    return _run_cells(sweep_file(options.name)[0], _runs_of(options), options)
+
+
+def _runs_of(options: argparse.Namespace) -> list[Run]:
+    """The cells of a `run` or `sweep` command."""
+    if options.command is sweep:
+        return _judge_unnamed(partial(sweep_runs, *sweep_file(options.name)), options.overrides)
+    if options.multirun:
+        return _judge_unnamed(partial(sweep_runs, "config", CONF), options.overrides)
+    return _judge_unnamed(lambda words: [compose_run("config", CONF, words)], options.overrides)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -97,6 +129,7 @@ def report(options: argparse.Namespace) -> int:
 
     name = sweep_name(options.name)
     paths, wanted = report_settings(options.name, options.overrides)
+    check_results(paths.results)
     if name not in {row.sweep for row in read_ledger(paths.results / FILE)}:
         sweep_file(options.name)  # a name that is nowhere is told so, beside the nearest
     _report(name, paths.results, wanted, options)
@@ -127,6 +160,7 @@ def mask(options: argparse.Namespace) -> int:
 def stats(options: argparse.Namespace) -> int:
     """How long instructions and outputs of datasets are, and what may be wrong in them."""
     for training in compose_trainings(options.overrides):
+        check_results(training.paths.results)
         with redirect_stdout(sys.stderr):
             from im_bench import surveying
 
@@ -176,7 +210,7 @@ def doctor(options: argparse.Namespace) -> int:
         from im_bench import preflight
 
         offline_unless_reachable()
-        found = preflight.explained(preflight.needs(runs))
+        found = preflight.explained(preflight.needs((run, preflight.Parts.whole(run)) for run in runs))
     return _show_needs(found, options)
 
 
@@ -187,15 +221,79 @@ def fetch(options: argparse.Namespace) -> int:
         from im_bench import preflight
 
         offline_unless_reachable()
-        preflight.fetch(preflight.needs(runs), log.info)
-        found = preflight.explained(preflight.needs(runs))
+        preflight.fetch(preflight.needs((run, preflight.Parts.whole(run)) for run in runs), log.info)
+        found = preflight.explained(preflight.needs((run, preflight.Parts.whole(run)) for run in runs))
     return _show_needs(found, options)
+
+
+def plan(options: argparse.Namespace) -> int:
+    """What of a sweep or cell is done and to do, and what that will take; nothing is run, fetched or written."""
+    from im_bench import planning
+    from im_bench.pipeline import plan_sweep
+    from im_bench.planning.shown import shown
+
+    cells = plan_sweep(_named_runs(options), fetch=False)
+    found = planning.foresee(cells)
+    if options.json:
+        print(json.dumps(found.as_json()))
+    else:
+        _console().print(shown(found, _meant(cells, options)))
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Where each step of a sweep or cell stands: done, running, failed, killed, to do."""
+    from im_bench import standing
+    from im_bench.pipeline import plan_sweep
+    from im_bench.store import Store
+
+    cells = plan_sweep(_named_runs(options), fetch=False)
+    found = standing.standings(cells, Store(cells[0].run.paths.results / "store"))
+    if options.json:
+        print(json.dumps([each.as_json() for each in found]))
+    else:
+        _console().print(standing.shown(found, _meant(cells, options)))
+    return 0
+
+
+def gc(options: argparse.Namespace) -> int:
+    """The steps in the store that no sweep names, and with --delete without them."""
+    from im_bench import pruning
+    from im_bench.pipeline import plan_sweep
+
+    def planned(words: Sequence[str]) -> Sequence[Planned]:
+        elsewhere = [word for word in words if not word.startswith("paths.results=")]
+        try:
+            with redirect_stderr(StringIO()):
+                command = _parser().parse_args(_intermixed([*elsewhere, *here]))
+        except SystemExit:
+            raise UserError("it is no command") from None
+        return _given(command) if command.command is judge else plan_sweep(_runs_of(command), fetch=False)
+
+    sweep = next((word for word in options.overrides if "=" not in word and word[:1] not in ("~", "+")), None)
+    if sweep:
+        raise UserError(
+            f"gc {sweep}: takes no sweep, as it lists what none names of a whole store; give gc alone, or with "
+            "paths.results=FOLDER for another store"
+        )
+    results = compose_training(options.overrides).paths.results
+    check_results(results, write=options.delete)
+    here = [word for word in options.overrides if word.startswith("paths.results=")]
+    found = pruning.unnamed(results, planned)
+    if options.delete:
+        found = pruning.delete(found, results)
+    if options.json:
+        print(json.dumps([each.as_json() for each in found]))
+    else:
+        _console().print(pruning.shown(found, deleted=options.delete))
+    return 0
 
 
 def ingest(options: argparse.Namespace) -> int:
     """Verdicts in files of others, as rows of the ledger."""
     files, overrides = _files_and_overrides(options)
     training = compose_training(overrides)
+    check_results(training.paths.results)
     with redirect_stdout(sys.stderr):
         from im_bench import ingesting
 
@@ -205,18 +303,37 @@ def ingest(options: argparse.Namespace) -> int:
 
 def judge(options: argparse.Namespace) -> int:
     """Answers in files of others, judged."""
-    files, overrides = _files_and_overrides(options)
     with redirect_stdout(sys.stderr):
         from im_bench import ingesting
+        from im_bench.pruning import remember
 
-        if not any(word.startswith("benchmark=") for word in overrides):
-            overrides.append(f"benchmark=[{','.join(ingesting.benchmarks_of(files))}]")
-        run = compose_run("config", CONF, ["loss=none", *overrides])
+        files, run = _judged(options)
+        check_results(run.paths.results)
+        ingesting.given_answers(files, run)  # what cannot be judged is refused, and not remembered
+        remember(run.paths.results, options.sweep, _words(options))
         with Progress() as progress:
             rows, failures = ingesting.judge_answers(files, run, options.sweep, progress)
     if rows:
         _show_rows(rows, run.paths.results, options)
     return _tell_failures(failures)
+
+
+def _judged(options: argparse.Namespace) -> tuple[list[Path], Run]:
+    """The files of a `judge` command, and the run whose judge and benchmarks they get."""
+    from im_bench import ingesting
+
+    files, overrides = _files_and_overrides(options)
+    if not any(word.startswith("benchmark=") for word in overrides):
+        overrides.append(f"benchmark=[{','.join(ingesting.benchmarks_of(files))}]")
+    return files, compose_run("config", CONF, ["loss=none", *overrides])
+
+
+def _given(options: argparse.Namespace) -> list[Planned]:
+    """The steps of a `judge` command, to be looked for."""
+    with redirect_stdout(sys.stderr):
+        from im_bench import ingesting
+
+        return [ingesting.given_answers(*_judged(options), fetch=False)]
 
 
 def agreement(options: argparse.Namespace) -> int:
@@ -259,20 +376,38 @@ def _show_rows(rows: Sequence[Row], results: Path, options: argparse.Namespace) 
     return 0
 
 
-def _named_runs(options: argparse.Namespace) -> list[Run]:
-    """The cells of a sweep, or those of overrides alone; a judge without a name is no error yet."""
-    from im_bench.preflight import UNNAMED
+def _named(options: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """The sweep that a command names, and its overrides."""
+    if options.name and "=" not in options.name and not options.name.startswith(("~", "+")):
+        return options.name, options.overrides
+    return None, [options.name, *options.overrides] if options.name else options.overrides
 
-    words = [options.name, *options.overrides] if options.name else options.overrides
-    is_sweep = options.name and "=" not in options.name and not options.name.startswith(("~", "+"))
-    name, folder = sweep_file(options.name) if is_sweep else ("config", CONF)
-    words = words[1:] if is_sweep else words
+
+def _named_runs(options: argparse.Namespace) -> list[Run]:
+    """The cells of a sweep, or those of overrides alone."""
+    sweep, overrides = _named(options)
+    name, folder = sweep_file(sweep) if sweep else ("config", CONF)
+    runs = _judge_unnamed(partial(sweep_runs, name, folder), overrides)
+    check_results(runs[0].paths.results, write=options.command in (doctor, fetch))
+    return runs
+
+
+def _meant(cells: Sequence[Cell], options: argparse.Namespace) -> str:
+    """Which cells a command is about."""
+    sweep, overrides = _named(options)
+    said = [f"sweep {sweep}" if sweep else "no sweep named", " ".join(overrides)]
+    count = f"1 cell, {cells[0].label}" if len(cells) == 1 else f"{len(cells):,} cells"
+    return f"{', '.join(filter(None, said))}: {count}"
+
+
+def _judge_unnamed(compose: Callable[[Sequence[str]], list[Run]], words: Sequence[str]) -> list[Run]:
+    """The cells of these words; a judge without a name is no error yet, but one thing of those that are missing."""
     try:
-        return sweep_runs(name, folder, words)
-    except UserError as error:
-        if not str(error).startswith("judge.model: a value is needed"):
+        return compose(words)
+    except ValueNeeded as error:
+        if error.key != "judge.model":
             raise
-        return sweep_runs(name, folder, [*words, f"judge.model={UNNAMED}"])
+        return compose([*words, f"judge.model={UNNAMED}"])
 
 
 def _show_needs(found: Sequence[Need], options: argparse.Namespace) -> int:
@@ -311,29 +446,78 @@ def _tokenizer(training: Training) -> PreTrainedTokenizerFast:
 
 
 def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespace) -> int:
-    from im_bench.pipeline import grid_name, plan_sweep
+    from im_bench.pipeline import grid_name
+    from im_bench.pruning import remember
     from im_bench.sweep import run_sweep
 
-    cells = plan_sweep(runs)
-    name = name or grid_name(cells)
+    check_results(runs[0].paths.results)
     if any(run.model.source == "hub" or run.paths.hub is None for run in runs):
         offline_unless_reachable()
     # Standard output is for the table; what libraries print there is not of it.
+    with redirect_stdout(sys.stderr):
+        cells = _checked(runs)
+    name = name or grid_name(cells)
+    remember(runs[0].paths.results, name, _words(options))
     with Progress() as progress, redirect_stdout(sys.stderr):
         failures, scored = run_sweep(name, cells, progress)
     if scored:
         _report(name, runs[0].paths.results, runs[0].report, options)
+        _track(name, runs[0])
     return _tell_failures(failures)
+
+
+def _checked(runs: Sequence[Run]) -> list[Cell]:
+    """The cells, refused where they lack something, before anything is made of them; what is done lacks nothing."""
+    from im_bench.pipeline import plan_sweep
+    from im_bench.store import Store
+
+    cells = plan_sweep(runs, fetch=False)
+    store = Store(runs[0].paths.results / "store")
+    todo = {step.key for step in store.missing(step for cell in cells for step in cell.steps())}
+    if not todo:
+        return cells
+    from im_bench import preflight
+
+    preflight.check(cells, todo)
+    left = [any(step.key in todo for step in cell.steps()) for cell in cells]
+    whole = [cell for cell, has_left in zip(cells, left, strict=True) if not has_left]
+    return plan_sweep([cell.run for cell, has_left in zip(cells, left, strict=True) if has_left]) + whole
+
+
+def _track(name: str, run: Run) -> None:
+    """The sweep's table and figures, besides the runs of its steps."""
+    from im_bench.report.collect import FILE, read_ledger
+    from im_bench.tracking import log_sweep
+
+    results = run.paths.results
+    rows = [asdict(row) for row in read_ledger(results / FILE) if row.sweep == name]
+    names = (f"{name}.png", f"{name}_trend.png")  # another sweep's may begin with the name
+    figures = [path for each in names if (path := results / "figures" / each).exists()]
+    with redirect_stdout(sys.stderr):
+        log_sweep(run.tracker, results, name, rows, figures)
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    """The command in words, as somebody could give it again."""
+    if options.command is judge:
+        files, overrides = _files_and_overrides(options)
+        return ["judge", *(str(file.absolute()) for file in files), *overrides]
+    multirun = ["--multirun"] if getattr(options, "multirun", False) else []
+    name = []
+    if options.command is sweep:
+        own = Path(options.name).suffix == ".yaml"
+        name = [str(Path(options.name).absolute()) if own else options.name]
+    return [options.command.__name__, *multirun, *name, *options.overrides]
 
 
 def _tell_failures(failures: Sequence[Failure]) -> int:
     """The command's exit code."""
-    for step, error in failures:
-        print(f"failed: {step.name}: {error}", file=sys.stderr)
+    for failure in failures:
+        print(f"failed: {failure.step}: {failure.why}", file=sys.stderr)
     if not failures:
         return 0
     print(f"failed steps: {len(failures)}; the same command tries them again", file=sys.stderr)
-    return 2 if all(isinstance(error, UserError) for _, error in failures) else 1
+    return 2 if all(failure.mendable for failure in failures) else 1
 
 
 def _report(name: str, results: Path, wanted: Report, options: argparse.Namespace) -> None:
@@ -385,6 +569,10 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, agreement, "how far two judges agree on the same answers", two)
     maybe = ("name", "NAME", "as of sweep; without it, the cell of the overrides", "?")
     _command(commands, doctor, "what a sweep needs before it runs, and whether it is here", maybe)
+    _command(commands, plan, "steps done and to do, tokens, GPU-hours, disk, judge calls and cost", maybe)
+    _command(commands, status, "where each step of a sweep stands", maybe)
+    unused = _command(commands, gc, "the steps in the store that no sweep names")
+    unused.add_argument("--delete", action="store_true", help="delete them")
     _command(commands, fetch, "get what a sweep needs, so that it runs without network", maybe)
     return parser
 

@@ -83,16 +83,19 @@ def write(path: Path, text: str) -> None:
 
 def test_a_judge_is_named_where_somebody_is_judged(cell: Callable[..., Said]) -> None:
     refused(
-        cell("benchmark=[mt_bench]", "judge=openai"), "judge.model: a value is needed, e.g. judge.model=VALUE"
+        cell("benchmark=[mt_bench]", "judge=openai"),
+        "judge.model (for judge): a value is needed, e.g. judge.model=NAME",
     )
     assert "judge" not in cell("benchmark=[piqa]", "judge=openai").error
 
 
 def refused(said: Said, reason: str) -> None:
-    """Exit code 2, one line on standard error, nothing on standard output, nothing written."""
+    """Exit code 2, the reason on standard error, nothing on standard output, nothing written."""
     assert (said.code, said.output) == (2, "")
-    assert said.error.startswith(f"im-bench: {reason}"), said.error
-    assert said.error.count("\n") == 1
+    # What is missing is said at once: one thing in one line, and several in a list.
+    lines = [line.removeprefix("im-bench: ").strip() for line in said.error.splitlines()]
+    assert any(line.startswith(reason) for line in lines), said.error
+    assert len(lines) == 1 or "things to mend before anything runs:" in lines[0]
     assert not Path("results").exists()
 
 
@@ -109,7 +112,8 @@ def refused(said: Said, reason: str) -> None:
         ("experiment=toys", "experiment=toys: there is no such experiment; did you mean toy?"),
         ("los=im", "los: there is no such key; did you mean loss?"),
         ("train.epoch=3", "train.epoch: there is no such key; did you mean train.epochs?"),
-        ("epochs=3", "epochs: there is no such key; did you mean train.epochs?"),
+        ("epochs=3", "epochs: there is no such key; did you mean epoch?"),
+        ("train.epoch=3", "train.epoch: there is no such key; did you mean train.epochs?"),
         ("judge.temprature=0", "judge.temprature: there is no such key; did you mean judge.temperature?"),
         ("~benchmark.pica", "benchmark.pica: there is no such key; did you mean benchmark.piqa?"),
         ("model.id=x/y", "model.id: the chosen model has no such key"),
@@ -117,7 +121,14 @@ def refused(said: Said, reason: str) -> None:
         ("+train.momentum=1", "train.momentum: there is no such key"),
         ("loss", "loss: an override is KEY=VALUE, e.g. loss=im"),
         ("loss=im=it", "loss=im=it: an override is KEY=VALUE, e.g. loss=im"),
-        ("loss=[it,im]", "loss=[it,im]: one loss is needed, e.g. loss=NAME"),
+        (
+            "loss=[it,im]",
+            "loss=[it,im]: one loss is needed, e.g. loss=NAME; several are an axis: loss=A,B on the ",
+        ),
+        (
+            "seed=[1,2]",
+            "seed=[1, 2]: one value is needed; several are an axis: seed=A,B on the command line, ",
+        ),
         ("train=null", "train=null: one train is needed, e.g. train=NAME"),
         ("benchmark=null", "benchmark=null: one benchmark is needed"),
         ("loss=it,im", "loss=it,im: several values make several cells; add --multirun"),
@@ -226,13 +237,49 @@ def test_a_judge_without_its_key_is_refused_before_anything_is_trained(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     said = cell("benchmark=[mt_bench]", "judge=openai", "judge.model=judge-1")
-    refused(said, "judge.api_key_env=OPENAI_API_KEY: the environment variable is not set")
+    refused(said, "OPENAI_API_KEY (for judge): the environment variable is not set")
 
 
-def test_results_that_cannot_be_written_are_named(cell: Command, place: Path) -> None:
-    said = cell("paths.results=rows.jsonl")
-    assert said.code == 2
-    assert "rows.jsonl" in said.error and said.error.startswith("im-bench: ")
+WRITERS = [
+    ["run", "experiment=toy"],
+    ["sweep", "demo"],
+    ["report", "demo"],
+    ["stats", "dataset=local", "dataset.path=rows.jsonl"],
+    ["mask", "experiment=toy"],
+    ["ingest", "rows.jsonl"],
+    ["judge", "answers.jsonl", "judge=overlap", "paths.assets=assets"],
+    ["doctor", "demo"],
+    ["fetch", "demo"],
+    ["gc", "--delete"],
+]
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=lambda words: words[0])
+def test_results_that_cannot_be_written_are_named_by_every_command_that_writes(
+    said: Command, place: Path, words: list[str]
+) -> None:
+    write(place / "answers.jsonl", '{"question_id": 1, "choices": []}')
+    code, output, error = said(*words, "paths.results=rows.jsonl/x")
+    assert (code, output) == (2, "")
+    line = error.splitlines()[-1]
+    assert line.startswith("im-bench: paths.results=")
+    assert f"rows.jsonl/x: nothing can be written in {place}/rows.jsonl (Not a directory); " in line
+    assert line.endswith("give another folder, paths.results=FOLDER")
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "gc"])
+def test_results_that_are_no_folder_are_named_by_those_that_only_read(
+    said: Command, place: Path, command: str
+) -> None:
+    error = said(command, "paths.results=rows.jsonl").error
+    assert error.startswith("im-bench: paths.results=rows.jsonl: nothing can be read in ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_only_be_read_is_planned_and_not_written(said: Command, place: Path) -> None:
+    (place / "theirs").mkdir(mode=0o500)
+    assert said("plan", "demo", "paths.results=theirs").code == 0
+    assert "(Permission denied); give another" in said("sweep", "demo", "paths.results=theirs").error
 
 
 @pytest.mark.parametrize(
@@ -241,12 +288,18 @@ def test_results_that_cannot_be_written_are_named(cell: Command, place: Path) ->
         (["sweep", "demmo"], "there is no sweep demmo; did you mean demo?"),
         (
             ["sweep", "xyz"],
-            "there is no sweep xyz; there are data_size, ",
+            "there is no sweep xyz; there are averaging, ",
         ),
-        (["sweep", "mine.yaml"], "there is no sweep mine.yaml; "),
+        (["sweep", "mine.yaml"], "there is no file mine.yaml"),
+        (["report", "some/where/mine.yaml"], "there is no file some/where/mine.yaml"),
+        (["report", "sweeps/demmo.yaml"], "there is no file sweeps/demmo.yaml; did you mean demo?"),
+        (["sweep", "rows.jsonl"], "rows.jsonl: the name of a sweep's file ends in .yaml; rename it"),
         (["report", "demmo"], "there is no sweep demmo; did you mean demo?"),
-        (["report", "demo"], "demo: results/scores.jsonl has no score of this sweep; "),
-        (["sweep", "main_table"], "judge.model: a value is needed"),
+        (
+            ["report", "demo"],
+            "demo: results/scores.jsonl has no score of this sweep; im-bench sweep, with the same words, makes them",
+        ),
+        (["sweep", "main_table"], "judge.model (for judge): a value is needed"),
         (["sweep", "own_files"], "dataset.path: a value is needed"),
     ],
 )
