@@ -1,9 +1,13 @@
 """What every test stands on: no network, a cache of its own, a tiny real model and tokenizer."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +57,37 @@ def shared() -> Path:
     if not folder.is_dir():
         absent = pytest.fail if os.environ.get("IM_BENCH_REQUIRE_SHARED") == "1" else pytest.skip
         absent(f"{folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of results that has the toy world and its base model, which takes a minute to make: copy it."""
+    results = tmp_path_factory.mktemp("toy") / "results"
+    cell = ("experiment=toy", "loss=none", "benchmark=[piqa]", "limit=1", f"paths.results={results}")
+    subprocess.run([sys.executable, "-m", "im_bench", "run", *cell], check=True, capture_output=True)
+    for place in results.iterdir():
+        if place.name not in ("toy", "store"):
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+    shutil.rmtree(results / "store" / "harness")
+    return results
+
+
+@pytest.fixture(scope="session")
+def given(tmp_path_factory: pytest.TempPathFactory, tokenizer, make_model) -> Path:
+    """What a user has: a tiny model, two datasets, and files for the benchmarks."""
+    from im_bench.toy.files import write_world
+
+    folder = tmp_path_factory.mktemp("given")
+    write_world(folder, 0)
+    make_model(positions=2048).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    rows = {
+        "rows": [{"prompt": f"What is {n} + 1?", "completion": f"It is {n + 1}."} for n in range(24)],
+        "lines": [{"prompt": f"Write line {n}.", "completion": f"Line {n} of the sea."} for n in range(24)],
+    }
+    for name, each in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in each))
     return folder
 
 

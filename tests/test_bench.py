@@ -9,7 +9,7 @@ import pytest
 
 from im_bench.composing import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 def measured(name: str, *options: str) -> dict[str, float]:
@@ -51,3 +51,9 @@ def test_advising(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "Name a fruit.", "completion": "An apple."}\n')
     assert set(measured("advising", "--side", "im-bench", "--file", str(file))) == {"seconds", "peak MB"}
+
+
+@pytest.mark.parametrize("side", ["pass", "engine alone", "engine and judge"])
+def test_judging(shared: Path, side: str) -> None:
+    options = ["--shared", str(shared), "--latency", "0", "--concurrency", "64"]
+    assert set(measured("judging", "--side", side, *options)) == {"seconds"}

@@ -76,7 +76,7 @@ def test_the_demo_scores_five_cells_on_all_21_benchmarks(demo: Demo) -> None:
     assert all(row.value is not None for row in demo.rows if row.task == row.benchmark)
 
 
-def test_the_demo_writes_tables_a_figure_and_an_offline_run_per_cell(demo: Demo) -> None:
+def test_the_demo_writes_tables_a_figure_and_an_offline_run_per_step(demo: Demo) -> None:
     for name in (
         "tables/demo.md",
         "tables/demo.tex",
@@ -85,9 +85,12 @@ def test_the_demo_writes_tables_a_figure_and_an_offline_run_per_cell(demo: Demo)
         "figures/demo.pdf",
     ):
         assert (demo.results / name).stat().st_size > 0
-    assert len(list(demo.results.glob("tracking/*/wandb/offline-run-*"))) == 5
-    for events in demo.results.glob("tracking/*/events.jsonl"):
-        assert "scores" in json.loads(events.read_text().splitlines()[-1])
+    runs = [run.name.rpartition("-")[2] for run in (demo.results / "wandb").glob("offline-run-*")]
+    steps = [step.parent for step in demo.results.glob("store/*/*/step.json")]
+    assert set(runs) - {"demo"} == {step.name.rpartition("-")[2] for step in steps}
+    for step in steps:
+        if (step / "scores.json").exists():
+            assert "scores" in json.loads((step / "events.jsonl").read_text().splitlines()[-1])
 
 
 def test_the_table_says_under_its_columns_that_the_judge_is_no_language_model(demo: Demo) -> None:
