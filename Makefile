@@ -27,6 +27,14 @@ demo: setup ## the whole study on the toy world: 5 cells, 21 benchmarks, a table
 test: setup ## every test
 	$(BIN)/pytest
 
+.PHONY: nightly
+nightly: setup ## what takes longer: every toy sweep, chaos, Ray and SLURM clusters, our sides of the benchmarks; an hour and more on two cores
+	$(BIN)/pytest -m nightly
+
+.PHONY: slurm
+slurm: ## SLURM's programs, for the tests that start a cluster of their own; Debian or Ubuntu, as root
+	command -v slurmctld >/dev/null || { apt-get update -qq && apt-get install -y -qq slurm-wlm munge; }
+
 .PHONY: check
 check: setup ## format, lint, types, import contract
 	$(BIN)/ruff format --check .
