@@ -38,14 +38,9 @@ def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Real:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(given: Path) -> Path:
     """The files of the toy world's judged benchmarks, as a folder for paths.assets."""
-    from im_bench.toy.judged import write_judged
-    from im_bench.toy.world import make_world
-
-    folder = tmp_path_factory.mktemp("assets")
-    write_judged(folder, make_world(0))
-    return folder
+    return given / "assets"
 
 
 @pytest.fixture

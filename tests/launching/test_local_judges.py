@@ -33,14 +33,9 @@ LATENCY = 0.2
 
 
 @pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def assets(given: Path) -> Path:
     """The files of the toy world's judged benchmarks."""
-    from im_bench.toy.judged import write_judged
-    from im_bench.toy.world import make_world
-
-    folder = tmp_path_factory.mktemp("assets")
-    write_judged(folder, make_world(0))
-    return folder
+    return given / "assets"
 
 
 @pytest.fixture
