@@ -27,8 +27,6 @@ from im_bench.store import RECORD, Step, Store
 from im_bench.work import Planned
 
 COMMANDS = "sweeps"
-
-
 _words = TypeAdapter(list[str])
 
 

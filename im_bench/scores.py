@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from im_bench.drafts import drafted
+
 FILE = "scores.json"
 
 
@@ -55,9 +57,8 @@ def billed(score: Score, bill: tuple[int | None, int | None, float | None]) -> S
 
 def write_scores(out: Path, scores: Iterable[Score]) -> None:
     """Write the scores of a step into its directory, by rename."""
-    draft = out / f"{FILE}.draft"
-    draft.write_text(json.dumps([asdict(score) for score in scores], indent=1, allow_nan=False) + "\n")
-    draft.replace(out / FILE)
+    with drafted(out / FILE) as draft:
+        draft.write_text(json.dumps([asdict(score) for score in scores], indent=1, allow_nan=False) + "\n")
 
 
 def read_scores(out: Path) -> list[Score]:

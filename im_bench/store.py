@@ -34,6 +34,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from im_bench.config import UserError
+from im_bench.drafts import SUFFIX, drafted
 
 RECORD = "step.json"
 FORMAT = 2
@@ -41,7 +42,7 @@ FORMAT = 2
 ERROR = "error.txt"
 RUNNING = "running.json"
 EVENTS = "events.jsonl"
-BESIDE = frozenset({RECORD, f"{RECORD}.draft", ERROR, RUNNING, EVENTS})
+BESIDE = frozenset({RECORD, f"{RECORD}{SUFFIX}", ERROR, RUNNING, EVENTS})
 """What lies in a step's folder and is none of its outputs."""
 POLL = 0.5
 """Seconds between two looks at whether to wait any longer."""
@@ -408,10 +409,8 @@ def _note(out: Path, why: str) -> None:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(json.dumps(values, indent=2) + "\n")
-    draft.replace(path)
+    with drafted(path) as draft:
+        draft.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def _here() -> dict[str, Any]:

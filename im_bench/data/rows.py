@@ -9,6 +9,7 @@ from typing import Any
 
 from im_bench.config import UserError
 from im_bench.data.files import CHUNK, reader
+from im_bench.drafts import drafted
 
 Row = tuple[int, str, dict[str, Any] | UserError]
 
@@ -70,10 +71,9 @@ def read_rows(path: Path, fields: Iterable[str] = ()) -> list[dict[str, Any]]:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as `read_rows` reads them, by rename."""
     rows = list(rows)
-    draft = path.with_name(f"{path.name}.draft")
     if path.suffix == ".json":
         text = json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     else:
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    with drafted(path) as draft:
+        draft.write_text(text, encoding="utf-8")

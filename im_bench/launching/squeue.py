@@ -12,17 +12,8 @@ from typing import NamedTuple, get_args
 from im_bench.stages import Stage
 
 ALIVE = frozenset(
-    {
-        "PENDING",
-        "CONFIGURING",
-        "RUNNING",
-        "COMPLETING",
-        "SUSPENDED",
-        "REQUEUED",
-        "REQUEUE_HOLD",
-        "REQUEUE_FED",
-    }
-    | {"RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "PREEMPTED"}
+    "PENDING CONFIGURING RUNNING COMPLETING SUSPENDED REQUEUED REQUEUE_HOLD REQUEUE_FED RESIZING SIGNALING "
+    "SPECIAL_EXIT STAGE_OUT STOPPED PREEMPTED".split()
 )
 """States of a job that has not ended; a pre-empted one is requeued, and gone from the queue where it is not."""
 NAME = "im-bench"

@@ -16,6 +16,7 @@ from filelock import FileLock
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from im_bench.config import Run, UserError
+from im_bench.drafts import drafted
 from im_bench.scores import Score
 
 FILE = "scores.jsonl"
@@ -138,9 +139,8 @@ def write_ledger(
         kept = {row for row in read_ledger(path) if row.sweep != sweep or keep(row)}
         ordered = sorted(kept | new, key=lambda row: row.place)
         assert len({row.place for row in ordered}) == len(ordered), f"{sweep}: one score stands twice"
-        draft = path.with_name(f"{path.name}.draft")
-        draft.write_bytes("".join(_line(row) for row in ordered).encode())
-        draft.replace(path)
+        with drafted(path) as draft:
+            draft.write_bytes("".join(_line(row) for row in ordered).encode())
 
 
 def read_ledger(path: Path) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from im_bench.drafts import drafted
 from im_bench.report.captions import PARTIAL_MARK
 from im_bench.report.readings import Entry
 from im_bench.report.tables import Difference, Line, Table
@@ -144,9 +145,8 @@ def write_table(
     render = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in formats:
-        draft = folder / f"{name}.{suffix}.draft"
-        draft.write_bytes(render[suffix](table).encode())
-        draft.replace(folder / f"{name}.{suffix}")
+        with drafted(folder / f"{name}.{suffix}") as draft:
+            draft.write_bytes(render[suffix](table).encode())
 
 
 def labelled(table: Table) -> Labels:

@@ -27,6 +27,7 @@ from transformers import (
 from im_bench.config import Runtime, Train
 from im_bench.data.batching import StepBatch, noise_seed, share, step_batch, step_order
 from im_bench.data.weights import Example
+from im_bench.drafts import drafted
 from im_bench.training import TOTALS
 from im_bench.training.flops import Size, training_flops
 from im_bench.training.loss import Objective, as_forward, check_packing
@@ -113,11 +114,7 @@ def fit(
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        draft = out / f"{TOTALS}.draft"
-        made_by = {"device": runtime.device, "processes": runtime.processes}
-        draft.write_text(json.dumps(summary(trainer.state) | made_by, indent=1) + "\n")
-        draft.replace(out / TOTALS)
-        shutil.rmtree(out / STATE, ignore_errors=True)
+        _conclude(out, summary(trainer.state), runtime)
 
 
 class StepTrainer(Trainer):
@@ -235,6 +232,14 @@ def summary(state: TrainerState) -> dict[str, float]:
         **totals,
         "loss": sum(step["loss"] for step in done) / max(1, len(done)),
     }
+
+
+def _conclude(out: Path, totals: dict[str, float], runtime: Runtime) -> None:
+    """With its totals a training is over, and nothing of it is to go on from."""
+    made_by = {"device": runtime.device, "processes": runtime.processes}
+    with drafted(out / TOTALS) as draft:
+        draft.write_text(json.dumps(totals | made_by, indent=1) + "\n")
+    shutil.rmtree(out / STATE, ignore_errors=True)
 
 
 def _arguments(train: Train, runtime: Runtime, *, num_steps: int, seed: int, out: Path) -> TrainingArguments:

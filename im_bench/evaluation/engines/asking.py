@@ -18,6 +18,7 @@ from lm_eval.api.model import CacheHook, TemplateLM, hash_args
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from im_bench.config import UserError
+from im_bench.drafts import drafted
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
@@ -83,9 +84,8 @@ class Answered(CacheHook):
             key, answer, size = json.loads(line)
             self.answers[key], self.sizes[key] = answer, Size(*size)
         # Rewritten, because the last line may be cut.
-        draft = file.with_name(f"{file.name}.draft")
-        draft.write_text("".join(self._line(key) for key in self.answers), encoding="utf-8")
-        draft.replace(file)
+        with drafted(file) as draft:
+            draft.write_text("".join(self._line(key) for key in self.answers), encoding="utf-8")
         self._stream = file.open("a", encoding="utf-8", buffering=1)
         follow(len(self.answers))
 

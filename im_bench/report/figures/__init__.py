@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from im_bench.drafts import drafted
+
 # Colours of Okabe and Ito.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -43,9 +45,8 @@ def write_figure(
             image = BytesIO()
             undated = {"CreationDate": None} if suffix == "pdf" else None
             figure.savefig(image, format=suffix, dpi=200, metadata=undated)
-            draft = folder / f"{name}.{suffix}.draft"
-            draft.write_bytes(image.getvalue())
-            draft.replace(folder / f"{name}.{suffix}")
+            with drafted(folder / f"{name}.{suffix}") as draft:
+                draft.write_bytes(image.getvalue())
 
 
 def look(rank: int) -> dict[str, Any]:
