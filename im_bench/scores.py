@@ -47,6 +47,8 @@ class Score:
     """US dollars, at the prices of when they were asked."""
     source: str | None = None
     """The file that a number was taken from, where nothing here made it."""
+    version: str | None = None
+    """Of lm-eval's task; scores of different versions are not compared. None where nobody says one."""
 
 
 def billed(score: Score, bill: tuple[int | None, int | None, float | None]) -> Score:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.answers import check_one_to_each
 from im_bench.evaluation.completions import Completions
 from im_bench.evaluation.quiet import quiet
+from im_bench.items import write_items
 from im_bench.judging.judge import Bill, Comparison, Judge, tell_mute
 from im_bench.scores import Score, billed, write_scores
 
@@ -140,6 +141,7 @@ def judge(
     annotator = WEIGHTED if version == 2 and not ways.ranking else RANKING
     rows, bill = _annotated(out / ANNOTATOR, judge, annotator, ways, (rivals, given, golds), seed)
     write_rows(out / ANNOTATIONS, rows)
+    write_items(out, _items(rows, version))
     mute = [row["preference_raw_completion"] for row in rows if row["preference"] is None]
     tell_mute(judge.name, mute, len(rows))
     headline = replace(win_rate(rows, version, judge=judge.name, note=judge.note), truncated=truncated)
@@ -148,6 +150,28 @@ def judge(
         places = {instruction: place for place, instruction in enumerate(asked)}
         scores.append(length_controlled(rows, places, gamed, judge=judge.name, note=judge.note))
     write_scores(out, [*scores, _length(given, version)])
+
+
+def _items(annotations: Sequence[Mapping[str, Any]], version: int) -> Iterator[dict[str, Any]]:
+    """One row per instruction; the outcome is the preference for the model's answer as alpaca_eval counts it."""
+    for row in annotations:
+        yield {
+            "task": f"alpaca_eval_{version}",
+            "item": row["instruction"],
+            "stratum": "",
+            "cluster": None,
+            "outcome": None if row["preference"] is None else row["preference"] - 1,
+            "size": 1.0,
+            "question": row["instruction"],
+            "answer": row["output_2"],
+            "target": row["output_1"],
+            "verdict": _words(row["preference_raw_completion"]),
+        }
+
+
+def _words(said: Any) -> str | None:
+    """A reply of the judge; where it is the log-probabilities of a label, these as JSON."""
+    return said if said is None or isinstance(said, str) else json.dumps(said, ensure_ascii=False)
 
 
 def _annotated(

@@ -5,6 +5,8 @@ Categories and metrics are the paper's (section 4.1, appendix B); docs/benchmark
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import sqrt
 from typing import Literal, NamedTuple
 
 from im_bench.scores import Score
@@ -26,6 +28,9 @@ class Entry(NamedTuple):
     direction: Literal["higher", "lower"] = "higher"
     weighting: Literal["tasks", "items"] = "tasks"
     """Leaves weigh the same, or by their items where lm-eval's own group does so (MMLU, BBH)."""
+    clusters: Literal["tasks", "places", "rows"] | None = None
+    """Which items are dependent: those of a task, of one subject and made alike; those at one place of every task, the
+    same text in other words or languages; those of one row of the data, asked in several ways. None is each its own."""
     version: int = 1
     """Raised by hand when a change of ours changes scores."""
     folder: str | None = None
@@ -37,7 +42,13 @@ class Entry(NamedTuple):
 
 BENCHMARKS: dict[str, Entry] = {
     "mmlu": Entry(
-        "knowledge", ("cais/mmlu",), ("mmlu",), weighting="items", folder="mmlu/default", shots_from="paper"
+        "knowledge",
+        ("cais/mmlu",),
+        ("mmlu",),
+        weighting="items",
+        clusters="tasks",
+        folder="mmlu/default",
+        shots_from="paper",
     ),
     "piqa": Entry("knowledge", ("baber/piqa",), ("piqa",), "acc_norm,none", shots_from="paper"),
     "openbookqa": Entry("knowledge", ("allenai/openbookqa",), ("openbookqa",), "acc_norm,none"),
@@ -48,11 +59,13 @@ BENCHMARKS: dict[str, Entry] = {
         "knowledge",
         ("EleutherAI/lambada_openai:default", "cimec/lambada"),
         ("lambada_openai", "lambada_standard"),
+        clusters="places",
     ),
     "lambada_multilingual": Entry(
         "multilingual",
         ("EleutherAI/lambada_openai:en,de,es,fr,it",),
         tuple(f"lambada_openai_mt_{language}" for language in ("en", "de", "es", "fr", "it")),
+        clusters="places",
     ),
     "wmt14": Entry(
         "multilingual",
@@ -60,6 +73,7 @@ BENCHMARKS: dict[str, Entry] = {
         ("wmt14-en-fr", "wmt14-fr-en"),
         "ter,none",
         "lower",
+        clusters="rows",
         folder="translation",
     ),
     "wmt16": Entry(
@@ -68,6 +82,7 @@ BENCHMARKS: dict[str, Entry] = {
         ("wmt16-de-en", "wmt16-en-de", "wmt16-ro-en", "wmt16-en-ro"),
         "ter,none",
         "lower",
+        clusters="rows",
         folder="translation",
     ),
     "wsc273": Entry("commonsense", ("lighteval/winograd_wsc:wsc273",), ("wsc273",)),
@@ -92,6 +107,7 @@ BENCHMARKS: dict[str, Entry] = {
         ("bbh_cot_fewshot",),
         "exact_match,get-answer",
         weighting="items",
+        clusters="tasks",
         shots_from="code",
     ),
     "truthfulqa": Entry(
@@ -102,6 +118,7 @@ BENCHMARKS: dict[str, Entry] = {
         "safety",
         ("EleutherAI/hendrycks_ethics",),
         ("ethics_cm", "ethics_deontology", "ethics_justice", "ethics_utilitarianism", "ethics_virtue"),
+        clusters="tasks",
         folder="hendrycks_ethics",
     ),
     "mt_bench": Entry(JUDGED, metric="score"),
@@ -123,4 +140,33 @@ def missing_score(name: str) -> Score:
         count=0,
         total=0,
         direction=entry.direction,
+    )
+
+
+def group_score(name: str, entry: Entry, leaves: Sequence[Score]) -> Score:
+    """The headline: the mean of the leaves, weighted as the registry says.
+
+    With weights v (1, or the number of items) its standard error is sqrt(sum v^2 se^2) / sum v: leaves are
+    independent samples.
+    """
+    total = sum(leaf.count for leaf in leaves)
+    weights = [leaf.count if entry.weighting == "items" else 1 for leaf in leaves]
+    parts = [(weight, leaf.value, leaf.stderr) for weight, leaf in zip(weights, leaves, strict=True)]
+    # In this order, as lm-eval's groups: equal to the last digit.
+    value = sum(weight * value for weight, value, _ in parts if value is not None) / sum(weights)
+    known = all(stderr is not None for _, _, stderr in parts)
+    return Score(
+        benchmark=name,
+        category=entry.category,
+        task=name,
+        metric=entry.metric,
+        value=value,
+        stderr=sqrt(sum((weight * (stderr or 0)) ** 2 for weight, _, stderr in parts)) / sum(weights)
+        if known
+        else None,
+        count=total,
+        total=total,
+        direction=entry.direction,
+        truncated=sum(leaf.truncated for leaf in leaves),
+        version=", ".join(sorted({leaf.version for leaf in leaves if leaf.version})) or None,
     )

@@ -12,8 +12,6 @@ from typing import Any
 
 import lm_eval
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import sacrebleu
 from lm_eval.api.model import hash_args
 from lm_eval.defaults import DEFAULT_OTHER_SEED
@@ -23,13 +21,12 @@ from lm_eval.utils import handle_non_serializable, hash_string, sanitize_model_n
 from im_bench import config
 from im_bench.config import UserError
 from im_bench.counting import Follow, Tally, nobody
-from im_bench.evaluation.benchmarks import Entry
+from im_bench.evaluation.benchmarks import Entry, group_score
 from im_bench.evaluation.engine import Engine
 from im_bench.evaluation.engines.asking import Answered
 from im_bench.evaluation.tasks import hand_out, load_tasks, requests
+from im_bench.items import write_items
 from im_bench.scores import Score, write_scores
-
-ITEMS = "items.parquet"
 
 
 def evaluate(
@@ -69,8 +66,8 @@ def evaluate(
             item for task in tasks for item in _items(task, samples[task.task_name], entry, engine, answered)
         ]
         _check_outcomes(name, items)
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS, compression="zstd")
-        leaves = [_leaf(name, entry, task, results["results"][task], items) for task in samples]
+        write_items(out, items)
+        leaves = [_leaf(name, entry, task, results, items) for task in samples]
         headline = group_score(name, entry, leaves)
         _add_errors(results["results"], samples)
         _name_data(results["configs"], hub)
@@ -91,20 +88,55 @@ def _items(
             asked = [answered.sizes[hash_args(kind, arguments)] for arguments in row["arguments"]]
             raw = [each[0] for each in row["resps"]]
             written = [engine.num_tokens(text) for text in raw if isinstance(text, str)]
+            prediction = _prediction(task, row["doc"], said, metric)
             yield {
                 "task": task.task_name,
                 "item": row["doc_hash"],
+                "stratum": task.task_name if entry.weighting == "tasks" else "",
+                "cluster": _cluster(task, row, entry),
+                "outcome": outcome,
+                "size": size,
+                "question": _question(task, row["doc"]),
+                "answer": _answer(task, row["doc"], prediction, raw),
+                "target": _chosen(task, row["doc"], row["target"]),
+                "verdict": None,
+                "prediction": prediction,
                 "prompt": row["prompt_hash"],
                 "row": json.dumps(row["doc"], default=handle_non_serializable, ensure_ascii=False),
                 "responses": json.dumps(raw, ensure_ascii=False),
-                "prediction": _prediction(task, row["doc"], said, metric),
-                "target": str(row["target"]),
-                "outcome": outcome,
-                "size": size,
                 "prompt_tokens": max(each.prompt for each in asked),
                 "answer_tokens": max(written or [each.answer for each in asked]),
                 "cut_tokens": max(each.cut for each in asked),
             }
+
+
+def _cluster(task: Any, row: dict[str, Any], entry: Entry) -> str | None:
+    names = {"tasks": task.task_name, "places": str(row["doc_id"]), "rows": row["doc_hash"]}
+    return None if entry.clusters is None else names[entry.clusters]
+
+
+def _question(task: Any, doc: Any) -> str:
+    """What the item asks, without examples; where the choices are beginnings, they stand before their common end."""
+    asked = task.doc_to_text(doc)
+    return (
+        asked
+        if isinstance(asked, str)
+        else f"{' / '.join(task.doc_to_choice(doc))} {task.doc_to_target(doc)}"
+    )
+
+
+def _answer(task: Any, doc: Any, prediction: str, raw: Sequence[Any]) -> str:
+    """The whole text written, or the choice that the metric counts."""
+    return (
+        raw[0]
+        if isinstance(raw[0], str)
+        else _chosen(task, doc, int(prediction) if len(raw) > 1 else prediction)
+    )
+
+
+def _chosen(task: Any, doc: Any, choice: Any) -> str:
+    """A choice by its text."""
+    return task.doc_to_choice(doc)[choice] if isinstance(choice, int) else str(choice)
 
 
 def _check_outcomes(name: str, items: Sequence[dict[str, Any]]) -> None:
@@ -138,40 +170,13 @@ def _leaf(
         category=entry.category,
         task=task,
         metric=entry.metric,
-        value=float(results[entry.metric]),
+        value=float(results["results"][task][entry.metric]),
         stderr=ratio_stderr(outcomes, [item["size"] for item in mine]) if by_size else mean_stderr(outcomes),
         count=len(mine),
         total=len(mine),
         direction=entry.direction,
         truncated=sum(item["cut_tokens"] > 0 for item in mine),
-    )
-
-
-def group_score(name: str, entry: Entry, leaves: Sequence[Score]) -> Score:
-    """The headline: the mean of the leaves, weighted as the registry says.
-
-    With weights v (1, or the number of items) its standard error is sqrt(sum v^2 se^2) / sum v: leaves are
-    independent samples.
-    """
-    total = sum(leaf.count for leaf in leaves)
-    weights = [leaf.count if entry.weighting == "items" else 1 for leaf in leaves]
-    parts = [(weight, leaf.value, leaf.stderr) for weight, leaf in zip(weights, leaves, strict=True)]
-    # In this order, as lm-eval's groups: equal to the last digit.
-    value = sum(weight * value for weight, value, _ in parts if value is not None) / sum(weights)
-    known = all(stderr is not None for _, _, stderr in parts)
-    return Score(
-        benchmark=name,
-        category=entry.category,
-        task=name,
-        metric=entry.metric,
-        value=value,
-        stderr=math.sqrt(sum((weight * (stderr or 0)) ** 2 for weight, _, stderr in parts)) / sum(weights)
-        if known
-        else None,
-        count=total,
-        total=total,
-        direction=entry.direction,
-        truncated=sum(leaf.truncated for leaf in leaves),
+        version=str(results["versions"][task]),
     )
 
 

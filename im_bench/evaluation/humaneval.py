@@ -17,9 +17,6 @@ from random import Random
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyarrow
-import pyarrow.parquet
-
 from im_bench import config
 from im_bench.config import UserError
 from im_bench.counting import Follow, Tally, nobody
@@ -27,6 +24,7 @@ from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engines.asking import cut
 from im_bench.evaluation.sandbox import Outcome, Program, run_programs
+from im_bench.items import write_items
 from im_bench.scores import Score, write_scores
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ PROBLEMS_PER_CHUNK = 3
 """What is generated, and saved, at once."""
 
 SAMPLES = "samples.jsonl"
-ITEMS = "items.parquet"
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +154,8 @@ def evaluate(
     written: Counter[tuple[str, float]] = Counter()
     for draw, completion in completions.items():
         written[draw.task_id, draw.temperature] += engine.num_tokens(completion)
-    items = _items(problems, outcomes, spec, sizes, written)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), out / ITEMS)
+    items = _items(problems, outcomes, completions, spec, sizes, written)
+    write_items(out, items)
     write_scores(out, _scores(items, spec))
 
 
@@ -217,11 +214,12 @@ def _row(draw: Draw, completion: str) -> dict[str, object]:
 def _items(
     problems: Sequence[Problem],
     outcomes: dict[Draw, Outcome],
+    completions: Mapping[Draw, str],
     spec: config.HumanEval,
     sizes: Mapping[str, Size],
     written: Mapping[tuple[str, float], int],
 ) -> list[dict[str, Any]]:
-    """One row per temperature and problem; `outcome` is its pass@1."""
+    """One row per temperature and problem; `outcome` is its pass@1, the answer its first sample."""
     drawn = Counter((draw.task_id, draw.temperature) for draw in outcomes)
     passed = Counter((draw.task_id, draw.temperature) for draw, outcome in outcomes.items() if outcome.passed)
     return [
@@ -232,8 +230,14 @@ def _items(
             "task_id": problem.task_id,
             "num_samples": drawn[key],
             "num_passed": passed[key],
+            "stratum": "",
+            "cluster": None,
             "outcome": pass_at_k(drawn[key], passed[key], 1),
             "size": 1.0,
+            "question": problem.prompt,
+            "answer": completions[Draw(problem.task_id, temperature, 0)],
+            "target": None,
+            "verdict": f"{passed[key]} of {drawn[key]} programs pass",
             "prompt_tokens": sizes[problem.task_id].prompt,
             "answer_tokens": written[key],
             "cut_tokens": sizes[problem.task_id].cut,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
@@ -18,6 +18,7 @@ from im_bench.config import UserError
 from im_bench.counting import Follow, Tally, nobody
 from im_bench.data.rows import read_rows, write_rows
 from im_bench.evaluation.answers import check_one_to_each
+from im_bench.items import write_items
 from im_bench.judging.judge import Judge, Rating, Reply, Request, spoken, tell_mute, total
 from im_bench.scores import Score, billed, write_scores
 
@@ -129,10 +130,36 @@ def judge(
     judgments = [_judged(row, reply) for row, reply in zip(rows, replies, strict=True)]
     write_rows(out / JUDGMENTS, judgments)
     tell_mute(judge.name, [row["judgment"] for row in judgments if row["score"] == UNRATED], len(judgments))
+    write_items(out, _items(to_each, given, known, judgments))
     categories = {question.id: question.category for question in to_each.values()}
     headline, *parts = scores(judgments, categories, judge=judge.name, note=judge.note)
     truncated = sum(lost > 0 for each in given for lost in each.get("cut_tokens", ()))
     write_scores(out, [billed(replace(headline, truncated=truncated), total(replies)), *parts])
+
+
+def _items(
+    questions: Mapping[int, Question],
+    answers: Sequence[Mapping[str, Any]],
+    references: Mapping[int, Sequence[str]],
+    judgments: Sequence[Mapping[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """One row per question and turn; the second question stands below the first and its answer."""
+    turns = {row["question_id"]: row["choices"][0]["turns"] for row in answers}
+    for row in judgments:
+        question, given, turn = questions[row["question_id"]], turns[row["question_id"]], row["turn"]
+        asked = [question.turns[0], f"[answer 1] {given[0]}", question.turns[1]]
+        yield {
+            "task": f"{BENCHMARK}_{question.category}",
+            "item": f"{question.id}, turn {turn}",
+            "stratum": "",
+            "cluster": str(question.id),
+            "outcome": None if row["score"] == UNRATED else float(row["score"]),
+            "size": 1.0,
+            "question": asked[0] if turn == 1 else "\n\n".join(asked),
+            "answer": given[turn - 1],
+            "target": references[question.id][turn - 1] if question.id in references else None,
+            "verdict": row["judgment"],
+        }
 
 
 def asked(questions: Path, limit: int | None) -> dict[int, Question]:

@@ -343,7 +343,9 @@ def test_judging_twice_writes_the_same_bytes_and_nothing_elsewhere(files, tmp_pa
         alpaca_eval.judge(out, folder, OverlapJudge("overlap"), version=2, seed=0, **files)
         written.append({path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()})
     assert written[0] == written[1]
-    assert set(written[0]) == {"annotations.json", "configs.yaml", "prompt.txt", "scores.json"}
+    assert set(written[0]) == {
+        *("annotations.json", "configs.yaml", "items.parquet", "prompt.txt", "scores.json")
+    }
     assert sorted(tmp_path.iterdir()) == before
 
 

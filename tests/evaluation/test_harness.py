@@ -17,7 +17,7 @@ from settings import ENGINE, RUNTIME
 from im_bench.checkpoint import Checkpoint, save
 from im_bench.config import Harness, UserError
 from im_bench.evaluation import harness
-from im_bench.evaluation.benchmarks import BENCHMARKS, Entry
+from im_bench.evaluation.benchmarks import BENCHMARKS, Entry, group_score
 from im_bench.evaluation.engine import open_engine
 from im_bench.evaluation.tasks import TASKS, load_tasks
 from im_bench.scores import Score, read_scores
@@ -223,25 +223,25 @@ LEAVES = [leaf(0.5, 0.1, 10), leaf(0.8, 0.2, 30)]
 
 
 def test_a_group_weighs_its_tasks_alike():
-    score = harness.group_score("b", Entry("c", metric="m"), LEAVES)
+    score = group_score("b", Entry("c", metric="m"), LEAVES)
     assert score.value == pytest.approx(0.65)
     assert score.stderr == pytest.approx(math.sqrt(0.05**2 + 0.1**2))
     assert (score.task, score.count, score.total) == ("b", 40, 40)
 
 
 def test_a_group_weighs_its_tasks_by_items_where_the_harness_does():
-    score = harness.group_score("b", Entry("c", metric="m", weighting="items"), LEAVES)
+    score = group_score("b", Entry("c", metric="m", weighting="items"), LEAVES)
     assert score.value == pytest.approx((0.5 * 10 + 0.8 * 30) / 40)
     assert score.stderr == pytest.approx(math.sqrt((0.1 / 4) ** 2 + (0.2 * 3 / 4) ** 2))
 
 
 def test_a_group_of_one_is_its_task():
-    score = harness.group_score("b", Entry("c", metric="m"), LEAVES[:1])
+    score = group_score("b", Entry("c", metric="m"), LEAVES[:1])
     assert (score.value, score.stderr, score.count) == (0.5, 0.1, 10)
 
 
 def test_an_unknown_error_of_one_task_leaves_that_of_the_group_unknown():
-    assert harness.group_score("b", Entry("c", metric="m"), [LEAVES[0], leaf(1.0, None, 1)]).stderr is None
+    assert group_score("b", Entry("c", metric="m"), [LEAVES[0], leaf(1.0, None, 1)]).stderr is None
 
 
 def test_the_error_of_a_mean_is_that_of_the_harness():
