@@ -41,6 +41,8 @@ PACKAGE = Path(__file__).parent
 # In an installed wheel the two folders are in the package; in a clone they are beside it.
 ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent
 CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
+SEVERAL = ("benchmark", "analysis")
+"""Groups of which a cell may have several choices, or none."""
 PLAIN_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w./-]*", re.IGNORECASE)
 """What Hydra takes for a word without quotes."""
 
@@ -110,7 +112,7 @@ def _check_choices(file: Path) -> None:
     entries = [entry for entry in values.get("defaults", []) if isinstance(entry, dict)]
     for said, choice in (each for entry in entries for each in entry.items()):
         group = str(said).split()[-1]
-        if group in _groups() and group != "benchmark" and isinstance(choice, list):
+        if group in _groups() and group not in SEVERAL and isinstance(choice, list):
             raise UserError(
                 f"{file}: defaults: {said}: {_word(choice)}: one {group} is needed; {several(group)}"
             )
@@ -183,7 +185,8 @@ class _Pieces:
         self.groups = {"dataset"} | {_group(column[0].key) for column in columns}
         self.groups |= {"judge"} if "benchmark" in self.groups else set()
         whole = _raw(self.base)
-        self.open = {key for key in whole if key in self.groups or not _is_settled(whole[key])}
+        spelled = {*self.groups, "analysis"}
+        self.open = {key for key in whole if key in spelled or not _is_settled(whole[key])}
         self.settled = {key: whole[key] for key in whole.keys() - self.open}
 
     def run(self, cell: Row) -> Run:
@@ -196,7 +199,7 @@ class _Pieces:
         for said in cell:
             if said.key in self.plain:
                 OmegaConf.update(self.cfg, said.key, said.value)
-        _spell_out_parts(self.cfg)
+        _spell_out(self.cfg)
         try:
             return Run.model_validate(self.settled | {key: _resolved(self.cfg[key]) for key in self.open})
         except (OmegaConfBaseException, ValidationError):
@@ -244,7 +247,7 @@ def _is_settled(value: Any) -> bool:
 
 def _compose(name: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
     cfg = _hydra(name, folder, overrides)
-    _spell_out_parts(cfg)
+    _spell_out(cfg)
     return cfg
 
 
@@ -273,9 +276,28 @@ def _allowed(override: Override) -> str:
     return said
 
 
-def _spell_out_parts(cfg: DictConfig) -> None:
+def _spell_out(cfg: DictConfig) -> None:
+    """Put in, where a dataset is named, what conf/dataset says of it."""
+    _spell_out_parts(cfg.get("dataset", {}))
+    losses = cfg.get("analysis", {}).get("losses")
+    if losses is not None and losses.get("heldout") is not None:
+        _spell_out_heldout(losses)
+
+
+def _spell_out_heldout(losses: DictConfig) -> None:
+    said = losses.heldout
+    values = _values(said) if isinstance(said, DictConfig) else {"name": said}
+    if "source" in values:  # an earlier cell of the sweep had it spelled out
+        return
+    name = str(values.pop("name", "local"))
+    heldout = OmegaConf.create(_dataset(name, values, f"analysis.losses.heldout={name}", "{path: FILE}"))
+    _spell_out_parts(heldout)
+    OmegaConf.set_struct(losses, False)
+    losses.heldout = heldout
+
+
+def _spell_out_parts(dataset: DictConfig) -> None:
     """Put in the parts of a mixture what conf/dataset says of each, below what is said of it there."""
-    dataset = cfg.get("dataset", {})
     if dataset.get("source") != "mixture" or OmegaConf.is_missing(dataset, "parts"):
         return
     parts = dataset.parts
@@ -296,24 +318,35 @@ def _share(name: str, said: Any) -> str:
 
 
 def _part(name: str, said: Any) -> dict[str, Any]:
-    values = dict(said) if isinstance(said, DictConfig) else {"fraction": said}
+    values = _values(said) if isinstance(said, DictConfig) else {"fraction": said}
     fraction = values.pop("fraction", 1)
+    known = _dataset(name, values, f"dataset.parts.{name}", f"{name}: {{path: FILE}}")
+    if known["source"] == "mixture":
+        raise UserError(f"dataset.parts.{name}: a mixture has no mixtures as parts; name theirs")
+    return {"dataset": known, "fraction": fraction}
+
+
+def _values(said: DictConfig) -> dict[str, Any]:
+    return {str(key): value for key, value in said.items()}
+
+
+def _dataset(name: str, values: dict[str, Any], key: str, own: str) -> dict[str, Any]:
+    """What conf/dataset says of a dataset, below `values`; of a name that is not there, that it is a file.
+
+    Args:
+        own: how a file of the user's is said.
+    """
     file = CONF / "dataset" / f"{name}.yaml"
     if file.is_file():
         known = load_yaml(file)
-        if known["source"] == "mixture":
-            raise UserError(f"dataset.parts.{name}: a mixture has no mixtures as parts; name theirs")
     elif "path" in values:
         known = load_yaml(CONF / "dataset" / "local.yaml") | {"name": name}
     else:
         options = [file.stem for file in (CONF / "dataset").glob("*.yaml")]
-        raise UserError(
-            f"dataset.parts.{name}: there is no such dataset{nearest(name, options)} "
-            f"(a file of yours is {name}: {{path: FILE}})"
-        )
+        raise UserError(f"{key}: there is no such dataset{nearest(name, options)} (a file of yours is {own})")
     if (known | values).get("path") == "???":
-        raise UserError(f"dataset.parts.{name}: give the file, {name}: {{path: FILE}}")
-    return {"dataset": known | values, "fraction": fraction}
+        raise UserError(f"{key}: give the file, {own}")
+    return known | values
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
@@ -333,7 +366,7 @@ def _check_choice(override: Override) -> None:
         raise UserError(f"{said}: the block sweep is said in a sweep's file; here an axis is KEY=A,B")
     if override.is_sweep_override():
         raise UserError(f"{said}: several values make several cells; add --multirun")
-    allowed = (str, list) if group == "benchmark" else str
+    allowed = (str, list) if group in SEVERAL else str
     if group in _groups() and not override.is_delete() and not isinstance(override.value(), allowed):
         raise UserError(f"{said}: one {group} is needed, e.g. {group}=NAME; {several(group)}")
 

@@ -106,6 +106,29 @@ class AnswersIdentity(Frozen):
     epoch: int | None = None
 
 
+class LossesIdentity(Frozen):
+    """Losses of one checkpoint. What it was trained on is in the step that it needs."""
+
+    analysis: Literal["losses"]
+    heldout: tuple[SourceIdentity, ...]
+    """None, one file, or those of a mixture."""
+    examples: int | None
+    max_tokens: int
+    precision: Literal["bf16", "fp32"]
+    epoch: int | None = None
+
+
+class MemorisationIdentity(Frozen):
+    """What one checkpoint answers to what it was trained on, which is in the step that it needs."""
+
+    analysis: Literal["memorisation"]
+    examples: int | None
+    max_new_tokens: int
+    engine: EngineKind = "hf"
+    context: int | None = None
+    epoch: int | None = None
+
+
 class GivenIdentity(Frozen):
     """Answers that somebody else's model gave."""
 

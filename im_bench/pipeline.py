@@ -1,6 +1,6 @@
 """The experiment as one page: what steps a cell is made of.
 
-base -> train -> one step per benchmark; a judged benchmark is two, answers and verdicts. Planning loads no
+base -> train -> one step per benchmark and analysis; a judged benchmark is two, answers and verdicts. Planning loads no
 torch and runs nothing: it reads the files that identities need, so what is missing is refused before any work.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from im_bench import config as c
 from im_bench import places, stages
+from im_bench.analysis.sets import HELDOUT_SEED
 from im_bench.assets import benchmark_data_sha256, check_model_folder, folder_sha256
+from im_bench.data.sources import Source
 from im_bench.data.templates import template_sha256
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.grid import ledger_name
@@ -26,7 +28,9 @@ from im_bench.identity import (
     HarnessIdentity,
     HumanEvalIdentity,
     JudgeIdentity,
+    LossesIdentity,
     LossIdentity,
+    MemorisationIdentity,
     TrainIdentity,
     VerdictsIdentity,
 )
@@ -35,17 +39,19 @@ from im_bench.store import Step
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One composed config as steps: a checkpoint, and for each benchmark the step that holds its scores."""
+    """One composed config as steps: a checkpoint, and for each benchmark and analysis the step with its scores."""
 
     run: c.Run
     checkpoint: Step
     benchmarks: dict[str, Step]
     wires: stages.Wires
+    analyses: dict[str, Step] = field(default_factory=dict)
+    """Fewer than are asked for of a base model, which was trained on nothing."""
 
     @cached_property
     def key(self) -> str:
         """The identity of the cell: that of its steps."""
-        return _key([self.checkpoint.key, *(step.key for step in self.benchmarks.values())])
+        return _key([self.checkpoint.key, *(step.key for step in self._measuring)])
 
     @property
     def label(self) -> str:
@@ -53,8 +59,12 @@ class Cell:
 
     def steps(self) -> list[Step]:
         """Every step once, each after those it needs."""
-        ordered = _in_order([self.checkpoint, *self.benchmarks.values()])
+        ordered = _in_order([self.checkpoint, *self._measuring])
         return list({step.key: step for step in ordered}.values())
+
+    @property
+    def _measuring(self) -> list[Step]:
+        return [*self.benchmarks.values(), *self.analyses.values()]
 
 
 def plan(run: c.Run, *, fetch: bool = True) -> Cell:
@@ -85,9 +95,13 @@ _data_sha256 = cache(benchmark_data_sha256)
 def _plan(run: c.Run, *, fetch: bool) -> Cell:
     wires = stages.Wires()
     base = _base_step(run, wires, fetch=fetch)
-    checkpoint = _train_step(run, base, wires, fetch=fetch) if run.loss.trains else base
+    sources = places.sources(run, fetch=fetch) if run.loss.trains else ()
+    checkpoint = _train_step(run, base, sources, wires) if run.loss.trains else base
     benchmarks = {name: _benchmark_step(run, name, checkpoint, wires, fetch=fetch) for name in run.benchmark}
-    return Cell(run, checkpoint, benchmarks, wires)
+    analyses = {
+        name: _analysis_step(run, name, sources, checkpoint, wires, fetch=fetch) for name in run.analyses
+    }
+    return Cell(run, checkpoint, benchmarks, wires, analyses)
 
 
 def grid_name(cells: Sequence[Cell]) -> str:
@@ -127,8 +141,7 @@ def _model_sha256(folder: Path, *, fetch: bool) -> str:
     return folder_sha256(folder)
 
 
-def _train_step(run: c.Run, base: Step, wires: stages.Wires, *, fetch: bool) -> Step:
-    sources = places.sources(run, fetch=fetch)
+def _train_step(run: c.Run, base: Step, sources: tuple[Source, ...], wires: stages.Wires) -> Step:
     identity = TrainIdentity(
         dataset=tuple(source.spec for source in sources),
         subset=run.subset,
@@ -178,7 +191,7 @@ def _harness_step(
     data = identity.data_sha256
     score = partial(stages.score_harness, run=run, name=name, spec=spec, data_sha256=data, wires=wires)
     label = f"{checkpoint.label}-{name}"
-    return Step("harness", identity, score, needs=(checkpoint,), label=label, version=2, reads=_reads(run))
+    return Step("harness", identity, score, needs=(checkpoint,), label=label, version=3, reads=_reads(run))
 
 
 def _benchmark_sha256(run: c.Run, name: str, *, fetch: bool) -> str:
@@ -204,7 +217,7 @@ def _humaneval_step(
     data = identity.data_sha256
     score = partial(stages.score_humaneval, run=run, spec=spec, data_sha256=data, wires=wires)
     label = f"{checkpoint.label}-{name}"
-    return Step("humaneval", identity, score, needs=(checkpoint,), label=label, version=2, reads=_reads(run))
+    return Step("humaneval", identity, score, needs=(checkpoint,), label=label, version=3, reads=_reads(run))
 
 
 # Both versions of AlpacaEval ask the same instructions, so they judge the same answers.
@@ -257,6 +270,74 @@ def _reads(run: c.Run) -> Callable[[str], bool]:
     return partial(stages.reads, run.scored_epoch)
 
 
+def _analysis_step(
+    run: c.Run, name: str, sources: tuple[Source, ...], checkpoint: Step, wires: stages.Wires, *, fetch: bool
+) -> Step:
+    match run.analysis.chosen[name]:
+        case c.Losses() as spec:
+            return _losses_step(run, spec, sources, checkpoint, wires, fetch=fetch)
+        case c.Memorisation() as spec:
+            return _memorisation_step(run, spec, sources, checkpoint, wires)
+
+
+def _losses_step(
+    run: c.Run,
+    spec: c.Losses,
+    sources: tuple[Source, ...],
+    checkpoint: Step,
+    wires: stages.Wires,
+    *,
+    fetch: bool,
+) -> Step:
+    held_out = with_heldout(run, spec)
+    heldout = places.sources(held_out, key=HELDOUT, fetch=fetch) if held_out else ()
+    identity = LossesIdentity(
+        analysis="losses",
+        heldout=tuple(source.spec for source in heldout),
+        examples=_at_most(run, spec.examples),
+        max_tokens=run.train.max_tokens,
+        precision=run.train.precision,
+        epoch=run.scored_epoch,
+    )
+    measure = partial(
+        stages.measure_losses, run=run, spec=identity, sources=sources, heldout=heldout, wires=wires
+    )
+    label = f"{checkpoint.label}-losses"
+    # KL is to the base model, which a training needs; its files are never dropped, so `reads` is of the training's.
+    needs = (checkpoint, *checkpoint.needs)
+    return Step("analysis", identity, measure, needs=needs, label=label, reads=_reads(run))
+
+
+def _memorisation_step(
+    run: c.Run, spec: c.Memorisation, sources: tuple[Source, ...], checkpoint: Step, wires: stages.Wires
+) -> Step:
+    identity = MemorisationIdentity(
+        analysis="memorisation",
+        examples=_at_most(run, spec.examples),
+        max_new_tokens=spec.max_new_tokens,
+        **_asked(run),
+    )
+    measure = partial(stages.measure_memorisation, run=run, spec=identity, sources=sources, wires=wires)
+    label = f"{checkpoint.label}-memorisation"
+    return Step("analysis", identity, measure, needs=(checkpoint,), label=label, reads=_reads(run))
+
+
+HELDOUT = "analysis.losses.heldout"
+"""Where the user says what is held out."""
+
+
+def with_heldout(run: c.Run, spec: c.Losses | None) -> c.Run | None:
+    """The run as if it were to train on its held-out conversations, all of them; None where it has none."""
+    if spec is None or spec.heldout is None:
+        return None
+    whole = {"subset": c.Subset(name="full"), "seed": HELDOUT_SEED}
+    return run.model_copy(update={"dataset": spec.heldout, **whole})
+
+
+def _at_most(run: c.Run, examples: int | None) -> int | None:
+    return min((each for each in (examples, run.limit) if each is not None), default=None)
+
+
 def verdicts_step(
     run: c.Run, name: str, answers: Step, label: str, wires: stages.Wires, *, fetch: bool = True
 ) -> Step:
@@ -279,7 +360,7 @@ def verdicts_step(
     of_cell = answers.kind == "answers"
     judge = partial(stages.judge, run=run, name=name, files=files, of_cell=of_cell, wires=wires)
     label = f"{label}-{name}-{run.judge.name}"
-    return Step("verdicts", identity, judge, needs=(answers,), label=label, version=2)
+    return Step("verdicts", identity, judge, needs=(answers,), label=label, version=3)
 
 
 def assets_of(spec: c.MTBench | c.AlpacaEval) -> tuple[tuple[str, ...], tuple[str, ...]]:

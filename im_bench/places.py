@@ -115,8 +115,11 @@ def assets_folder(run: Training, *, fetch: bool = True) -> str | None:
     return str(world(run, fetch=fetch) / "assets") if run.paths.assets == "toy" else run.paths.assets
 
 
-def sources(run: Training, *, fetch: bool = True) -> tuple[Source, ...]:
+def sources(run: Training, *, key: str = "dataset", fetch: bool = True) -> tuple[Source, ...]:
     """The files of the run's dataset: one, or those of the parts of a mixture.
+
+    Args:
+        key: where the user says it.
 
     Raises:
         UserError: when one is missing, cannot be fetched, or is not what it must be.
@@ -124,17 +127,17 @@ def sources(run: Training, *, fetch: bool = True) -> tuple[Source, ...]:
     if run.dataset.source == "mixture":
         parts = run.dataset.parts.items()
         return tuple(
-            _source(run, part.dataset, part.fraction, f"dataset.parts.{name}", fetch) for name, part in parts
+            _source(run, part.dataset, part.fraction, f"{key}.parts.{name}", fetch) for name, part in parts
         )
-    return (_source(run, run.dataset, 1.0, "dataset", fetch),)
+    return (_source(run, run.dataset, 1.0, key, fetch),)
 
 
-def absent_files(run: Training) -> Iterator[str]:
-    """Paths of the run's dataset at which there is no file, also where its content is known."""
-    parts = [(f"dataset.parts.{name}", part.dataset) for name, part in run.dataset.parts.items()]
-    for key, dataset in parts or [("dataset", run.dataset)]:
+def absent_files(run: Training, *, key: str = "dataset") -> Iterator[str]:
+    """Paths of the run's dataset at which there is no file, also where its content is known; `key` as of `sources`."""
+    parts = [(f"{key}.parts.{name}", part.dataset) for name, part in run.dataset.parts.items()]
+    for said, dataset in parts or [(key, run.dataset)]:
         if dataset.path and not Path(dataset.path).is_file():
-            yield _what(dataset, key)
+            yield _what(dataset, said)
 
 
 def _what(dataset: Dataset, key: str) -> str:

@@ -28,7 +28,7 @@ from rich.text import Text
 from im_bench.store import Step
 
 # Rough shares of the time; only the estimate of the end depends on them.
-SHARES = {"base": 30, "train": 10, "harness": 1, "humaneval": 2, "answers": 2, "verdicts": 0.5}
+SHARES = {"base": 30, "train": 10, "harness": 1, "humaneval": 2, "answers": 2, "analysis": 2, "verdicts": 0.5}
 LONG = {"mmlu": 8, "hellaswag": 3, "bbh": 10, "gsm8k": 2, "ethics": 2, "wmt14": 2, "wmt16": 3, "coqa": 2}
 """Benchmarks of the harness that take much longer than the others."""
 SMALL = 0.1

@@ -18,12 +18,13 @@ from im_bench.config import UserError
 from im_bench.data.sources import Source
 from im_bench.data.templates import with_template
 from im_bench.evaluation.benchmarks import BENCHMARKS
-from im_bench.identity import TrainIdentity
+from im_bench.identity import LossesIdentity, MemorisationIdentity, TrainIdentity
 from im_bench.training import EPOCHS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from im_bench.analysis.sets import Trained
     from im_bench.checkpoint import Checkpoint
     from im_bench.evaluation.engine import Engine
     from im_bench.judging.judge import Judge, Stop
@@ -37,6 +38,7 @@ KINDS: dict[str, Stage] = {
     "humaneval": "score",
     "answers": "score",
     "given": "score",
+    "analysis": "score",
     "verdicts": "judge",
 }
 """Of what stage each kind of step is, in the order in which kinds need each other."""
@@ -201,6 +203,76 @@ def answer(
         alpaca_eval.answer(out, engine, instructions=questions, model_id=model_id, **ask)
 
 
+def measure_losses(
+    out: Path,
+    checkpoint: Path,
+    base: Path | None = None,
+    *,
+    run: c.Run,
+    spec: LossesIdentity,
+    sources: tuple[Source, ...],
+    heldout: tuple[Source, ...],
+    wires: Wires,
+) -> None:
+    """Look at the losses of a checkpoint, and with the base model at what divides them.
+
+    Args:
+        sources: what it was trained on; none of a base model.
+    """
+    from im_bench.analysis import losses
+
+    _open.clear()  # the engine's model and these would share the device
+    gc.collect()
+    losses.measure(
+        out,
+        _scored(run, checkpoint),
+        base=None if base is None else _checkpoint(run, base, trained=False),
+        trained=_trained(run, sources) if sources else None,
+        heldout=losses.Heldout(_heldout_name(run), heldout) if heldout else None,
+        examples=spec.examples,
+        max_tokens=spec.max_tokens,
+        precision=spec.precision,
+        runtime=run.runtime,
+        follow=lambda done, total: wires.count(done, total),
+    )
+
+
+def measure_memorisation(
+    out: Path,
+    checkpoint: Path,
+    *,
+    run: c.Run,
+    spec: MemorisationIdentity,
+    sources: tuple[Source, ...],
+    wires: Wires,
+) -> None:
+    """Have what a checkpoint was trained on answered, and hold the answers beside the outputs."""
+    from im_bench.analysis import memorisation
+
+    engine = _engine(run, checkpoint)
+    memorisation.measure(
+        out,
+        engine,
+        trained=_trained(run, sources),
+        context=engine.lm.max_length,
+        examples=spec.examples,
+        max_tokens=run.train.max_tokens,
+        max_new_tokens=spec.max_new_tokens,
+        follow=lambda done, total: wires.count(done, total),
+    )
+
+
+def _trained(run: c.Run, sources: tuple[Source, ...]) -> Trained:
+    from im_bench.analysis.sets import Trained
+
+    return Trained(sources, run.subset, run.seed)
+
+
+def _heldout_name(run: c.Run) -> str:
+    assert run.analysis.losses and run.analysis.losses.heldout
+    return run.analysis.losses.heldout.name
+
+
 def take_answers(out: Path, *, file: Path, family: Family, items: frozenset[object]) -> None:
     """Take the answers to these items of a file of somebody else's, in FastChat's or alpaca_eval's format."""
     from im_bench.data.rows import read_rows, write_rows
@@ -306,13 +378,18 @@ def _engine(run: c.Run, folder: Path) -> Engine:
     """The checkpoint's model, which stays open until another is asked for: a cell's benchmarks share it."""
     from im_bench.evaluation.engine import open_engine
 
-    if run.scored_epoch is not None:
-        folder = folder / EPOCHS / str(run.scored_epoch)
-    key = (_checkpoint(run, folder, trained=run.loss.trains), run.engine, run.runtime)
+    key = (_scored(run, folder), run.engine, run.runtime)
     if key not in _open:
         _open.clear()
         _open[key] = open_engine(*key)
     return _open[key]
+
+
+def _scored(run: c.Run, folder: Path) -> Checkpoint:
+    """That which is scored of a training, or the base model."""
+    if run.scored_epoch is not None:
+        folder = folder / EPOCHS / str(run.scored_epoch)
+    return _checkpoint(run, folder, trained=run.loss.trains)
 
 
 def _checkpoint(run: c.Run, folder: Path, *, trained: bool) -> Checkpoint:

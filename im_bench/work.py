@@ -20,7 +20,7 @@ from im_bench.tracking import Tracker, open_tracker
 ALPACA_EVAL = "alpaca_eval_"
 """What its benchmarks' names begin with."""
 
-COMPUTED = ("model", "dataset", "subset", "loss", "train", "seed", "epoch", "benchmark", "limit")
+COMPUTED = ("model", "dataset", "subset", "loss", "train", "seed", "epoch", "benchmark", "analysis", "limit")
 """What of a run W&B is told."""
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from im_bench.work import Follower
 LEDGER = (
     "sweep cell model dataset subset loss seed benchmark category task metric value stderr count total "
     "direction judge reading_note step examples ratio truncated "
-    "judge_prompt_tokens judge_answer_tokens judge_cost epoch source"
+    "judge_prompt_tokens judge_answer_tokens judge_cost epoch source version"
 ).split()
 BENCHMARKS = {"piqa", "mt_bench", "alpaca_eval_1"}
 # One of each kind that a cell of these benchmarks has.

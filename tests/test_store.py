@@ -135,6 +135,20 @@ VERDICTS = Step(
     write,
     needs=(ANSWERS,),
 )
+LOSSES = Step(
+    "analysis",
+    identity.LossesIdentity(
+        analysis="losses", heldout=(SOURCE,), examples=None, max_tokens=2048, precision="bf16"
+    ),
+    write,
+    needs=(trained(1.0), BASE),
+)
+MEMORISATION = Step(
+    "analysis",
+    identity.MemorisationIdentity(analysis="memorisation", examples=None, max_new_tokens=8192),
+    write,
+    needs=(trained(1.0),),
+)
 GOLDEN = {
     "base": (BASE, "15c391f4"),
     "train it": (trained(0.0), "39f5b50f"),
@@ -144,6 +158,8 @@ GOLDEN = {
     "harness piqa of 10": (scored("piqa", 10), "ead33c97"),
     "answers": (ANSWERS, "3a70d416"),
     "verdicts": (VERDICTS, "4afae409"),
+    "losses": (LOSSES, "f5f1006b"),
+    "memorisation": (MEMORISATION, "05b9f494"),
 }
 
 

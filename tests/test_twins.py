@@ -29,16 +29,22 @@ def cell(row: Row) -> tuple[object, ...]:
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name in OFTEN else pytest.mark.nightly) for name in TWINS],
 )
-def test_a_twin_ends_with_a_score_for_every_cell_and_benchmark(
+def test_a_twin_ends_with_a_score_for_every_cell_benchmark_and_analysis(
     name: str, toy_base: Path, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
     shutil.copytree(toy_base, results)
     first = run(name, results)
     assert first.returncode == 0, first.stderr
-    rows = [row for row in read_ledger(results / "scores.jsonl") if row.task == row.benchmark]
+    rows = [
+        row
+        for row in read_ledger(results / "scores.jsonl")
+        if row.task == row.benchmark
+        or (row.category == "analysis" and row.task not in ("heldout_new", "words"))
+    ]
     runs = sweep_runs(name, SWEEPS, [])
-    assert {row.benchmark for row in rows} == {benchmark for each in runs for benchmark in each.benchmark}
+    asked = {measured for each in runs for measured in (*each.benchmark, *each.analyses)}
+    assert {row.benchmark for row in rows} == asked
     assert len({cell(row) for row in rows}) == len({tuple(ledger_name(each).items()) for each in runs})
     assert [row for row in rows if row.value is None] == []
     table = (results / "tables" / f"{name}.md").read_bytes()

@@ -3,11 +3,12 @@
 A composed config is text until `validated` turns it into one frozen `Run`; below that line there are
 attributes only. Values live in YAML, shapes live here; what of them enters a key is in `identity.py`.
 
-`model`, `dataset`, `subset`, `loss`, `train`, `benchmark` and `judge` are what is computed: changing a value there
-should change a number in the table. `runtime`, `engine` and `launcher`, and the tracker and paths of a `run`, are
-where and how: none of this reaches a key.
+`model`, `dataset`, `subset`, `loss`, `train`, `benchmark`, `analysis` and `judge` are what is computed: changing a
+value there should change a number in the table. `runtime`, `engine` and `launcher`, and the tracker and paths of a
+`run`, are where and how: none of this reaches a key.
 """
 
+from im_bench.config.analysis import Analyses, Losses, Memorisation
 from im_bench.config.benchmark import AlpacaEval, Benchmark, Harness, HumanEval, MTBench
 from im_bench.config.dataset import Dataset
 from im_bench.config.engine import HF, Engine, Fast, Server
@@ -24,6 +25,7 @@ from im_bench.config.values import Frozen, UserError, ValueNeeded
 
 __all__ = [
     "AlpacaEval",
+    "Analyses",
     "Benchmark",
     "Dataset",
     "Engine",
@@ -37,7 +39,9 @@ __all__ = [
     "Local",
     "Lora",
     "Loss",
+    "Losses",
     "MTBench",
+    "Memorisation",
     "Model",
     "Overlap",
     "Paths",

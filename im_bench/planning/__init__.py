@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from im_bench import places
-from im_bench.pipeline import Cell
+from im_bench.pipeline import HELDOUT, Cell, with_heldout
 from im_bench.places import ABSENT
 from im_bench.planning.forecast import Device, Forecast, Hours, Part, Peak, Share, Verdicts
 from im_bench.planning.records import Measured
@@ -91,6 +91,9 @@ def _absent(step: Step, cell: Cell) -> Iterator[str]:
         yield from _absent(need, cell)
     if step.kind == "train":
         yield from places.absent_files(cell.run)
+    held_out = with_heldout(cell.run, cell.run.analysis.losses)
+    if held_out and step.identity["config"].get("analysis") == "losses":
+        yield from places.absent_files(held_out, key=HELDOUT)
     yield from _marked(step.identity["config"])
 
 

@@ -5,6 +5,7 @@ Each number is measured in the store where that has measured it, and else estima
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -13,7 +14,7 @@ from im_bench import config as c
 from im_bench.evaluation.costs import VERDICTS, Amount, amount, items, judged
 from im_bench.judging.bills import cost
 from im_bench.judging.judge import Bill
-from im_bench.pipeline import Cell
+from im_bench.pipeline import Cell, with_heldout
 from im_bench.planning.records import Measured, Speed
 from im_bench.planning.sizes import Disk, disk, parameters
 from im_bench.planning.tokens import Estimates
@@ -30,6 +31,8 @@ READING = 0.30
 """Share of the peak that reading prompts reaches: an assumption."""
 WRITING = {"hf": 0.05, "vllm": 0.10, "sglang": 0.10, "server": 0.10}
 """Share of the peak that writing reaches, which waits for memory: an assumption, by engine."""
+OUTPUTS = 0.5
+"""Share of a conversation's tokens that its answer has, when it is asked again: an assumption."""
 CPU = 5e10
 """Floating-point operations a second of one process on a few cores: an assumption, about what the toy model reaches."""
 TOY_SECONDS = 90.0
@@ -172,10 +175,9 @@ class Forecast:
             gpus = run.engine.gpus if isinstance(run.engine, c.Fast) else 1
             said = "the same benchmarks of this model in the store"
             return self._add("scoring", run, (seconds * gpus, None), said)
-        if size is None or "toy" in (run.paths.hub, run.paths.assets):
+        asked = self._measure(step, run) if step.kind == "analysis" else _answer(step, run)
+        if size is None or asked is None:
             return self._add("scoring", run, (None, None), "")
-        name = _benchmark(step, run)
-        asked = amount(name, run.benchmark[name], run.engine, run.limit)
         if _device(run, "scoring") == "CPU":
             estimated, said = 2 * size * sum(asked) / CPU, f"{CPU:.3g} FLOP/s, assumed"
         else:
@@ -183,6 +185,21 @@ class Forecast:
             estimated = 2 * size * _waited(asked, writing) / PEAK[run.train.precision]
             said = f"{_peak(run)} at {READING:.0%} reading and {writing:.0%} writing, assumed"
         return self._add("scoring", run, (None, estimated), said)
+
+    def _measure(self, step: Step, run: c.Run) -> Amount | None:
+        """Tokens of an analysis: what is read of both sets, by the base model too, or asked and answered."""
+        config = step.identity["config"]
+        held_out = with_heldout(run, run.analysis.losses) if config["analysis"] == "losses" else None
+        runs = [*([run] if run.loss.trains else []), *([held_out] if held_out else [])]
+        found = [self._estimates.epoch(each) for each in runs]
+        sets = [each for each in found if each is not None]
+        if len(sets) < len(runs):
+            return None
+        most = config["examples"] or math.inf
+        tokens = sum(each.tokens * min(1.0, most / each.conversations) for each in sets)
+        if config["analysis"] == "losses":
+            return Amount(tokens * len(step.needs), 0.0)
+        return Amount(tokens * (1 - OUTPUTS), tokens * OUTPUTS)
 
     def _judge(self, step: Step, run: c.Run) -> None:
         name = step.identity["config"]["benchmark"]
@@ -243,6 +260,14 @@ def _device(run: c.Run, part: Part) -> Device:
     """Of what somebody else serves, GPUs."""
     served = part == "scoring" and isinstance(run.engine, c.Server)
     return "GPU" if served or run.runtime.device == "cuda" else "CPU"
+
+
+def _answer(step: Step, run: c.Run) -> Amount | None:
+    """Tokens of a benchmark; None of the toy world's, whose items are fewer."""
+    if "toy" in (run.paths.hub, run.paths.assets):
+        return None
+    name = _benchmark(step, run)
+    return amount(name, run.benchmark[name], run.engine, run.limit)
 
 
 def _benchmark(step: Step, run: c.Run) -> str:

@@ -71,6 +71,11 @@ def scoring_memory(run: Run, size: float) -> float:
     return SAVED["bf16"] * size / getattr(run.engine, "gpus", 1)
 
 
+def looking_memory(run: Run, size: float) -> float:
+    """Bytes that the losses of a model of `size` parameters take besides activations: the base model is beside it."""
+    return SAVED[run.train.precision] * size * (2 if run.loss.trains else 1)
+
+
 def _trained(train: Train) -> float:
     return 1.0 if train.lora is None else LORA_SHARE * train.lora.rank
 

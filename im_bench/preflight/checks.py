@@ -16,7 +16,7 @@ from im_bench.data.published import at_hand
 from im_bench.data.sources import Source, read_sources
 from im_bench.data.subsets import select
 from im_bench.judging import open_judge
-from im_bench.pipeline import Cell
+from im_bench.pipeline import HELDOUT, Cell, with_heldout
 from im_bench.preflight.machine import no_gpu, too_little_memory, too_little_room
 from im_bench.preflight.need import Need, Parts, datasets_of, explained, model_name, needs
 from im_bench.stages import tokenizer
@@ -74,11 +74,14 @@ def _refusals(
     chosen: set[tuple[object, ...]] = set()
     for run, parts in wanted:
         has_model = model_name(run.model) not in models
-        if (parts.trains or parts.asks) and has_model:
+        if parts.loads and has_model:
             checks += [partial(_check_template, run, parts)]
         in_tokens = run.subset.unit == "tokens"
         if parts.trains and _data_at_hand(run) and not _is_toy(run) and (has_model or not in_tokens):
             checks += [partial(_check_dataset, run, chosen)]
+        held_out = _heldout(run, parts)
+        if held_out and _data_at_hand(held_out) and not _is_toy(held_out):
+            checks += [partial(_check_dataset, held_out, chosen, HELDOUT)]
         if parts.judges and not any(need.kind in ("key", "server", "file") for need in lacking):
             checks += [partial(open_judge, run.judge, run.paths.results)]
     yield from _raised(checks)
@@ -87,9 +90,12 @@ def _refusals(
 def _refusals_of_toys(wanted: Sequence[tuple[c.Run, Parts]]) -> Iterator[str]:
     """Of datasets of the toy world, which is made to be read: so when all else is well."""
     chosen: set[tuple[object, ...]] = set()
-    yield from _raised(
-        [partial(_check_dataset, run, chosen) for run, parts in wanted if parts.trains and _is_toy(run)]
-    )
+    toys = [run for run, parts in wanted if parts.trains and _is_toy(run)]
+    yield from _raised([partial(_check_dataset, run, chosen) for run in toys])
+
+
+def _heldout(run: c.Run, parts: Parts) -> c.Run | None:
+    return with_heldout(run, run.analysis.losses) if "losses" in parts.measures else None
 
 
 def _raised(checks: Sequence[Callable[[], object]]) -> Iterator[str]:
@@ -119,7 +125,7 @@ def _check_served(cells: Sequence[Cell], wanted: Sequence[tuple[c.Run, Parts]]) 
     named = [
         (cell, parts)
         for cell, (run, parts) in zip(cells, wanted, strict=True)
-        if parts.asks and isinstance(run.engine, c.Server) and run.engine.model
+        if parts.opens and isinstance(run.engine, c.Server) and run.engine.model
     ]
     if len({cell.checkpoint.key for cell, _ in named}) > 1:
         raise UserError(
@@ -136,7 +142,7 @@ def _check_served(cells: Sequence[Cell], wanted: Sequence[tuple[c.Run, Parts]]) 
 def _check_template(run: c.Run, parts: Parts) -> None:
     """A tokenizer may lack a chat template where nobody asks in one."""
     asking = [name for name in run.benchmark if name in parts.asks and _in_template(run.benchmark[name])]
-    users = [*(["training"] if parts.trains else []), *asking]
+    users = [*(["training"] if parts.trains else []), *asking, *sorted(parts.measures)]
     if run.model.chat_template == "own" and run.model.source != "toy" and users:
         try:
             tokenizer(run)
@@ -148,9 +154,9 @@ def _in_template(spec: c.Benchmark) -> bool:
     return not isinstance(spec, c.HumanEval) and getattr(spec, "prompt", "chat") == "chat"
 
 
-def _check_dataset(run: c.Run, chosen: set[tuple[object, ...]]) -> None:
+def _check_dataset(run: c.Run, chosen: set[tuple[object, ...]], key: str = "dataset") -> None:
     """Read and choose as the training will; a choice that another cell has made is not made again."""
-    found, in_tokens = places.sources(run), run.subset.unit == "tokens"
+    found, in_tokens = places.sources(run, key=key), run.subset.unit == "tokens"
     this = (found, run.subset, run.seed, run.model if in_tokens else None)
     if this not in chosen:
         chosen.add(this)

@@ -12,7 +12,7 @@ from pathlib import Path
 from im_bench import config as c
 from im_bench.pipeline import Cell
 from im_bench.planning import foresee
-from im_bench.planning.sizes import memory, parameters, scoring_memory
+from im_bench.planning.sizes import looking_memory, memory, parameters, scoring_memory
 from im_bench.preflight.need import Parts
 
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
@@ -20,13 +20,12 @@ GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
 LESS_MEMORY = {
     "training": "train=lora, or runtime.processes=N on N GPUs, need less",
     "scoring": "engine=vllm engine.gpus=N splits it, engine=server asks another machine",
+    "losses": "'~analysis.losses' leaves it out",
 }
 
 
 def no_gpu(wanted: Sequence[tuple[c.Run, Parts]]) -> Iterator[str]:
-    here = [
-        run for run, parts in wanted if isinstance(run.launcher, c.Local) and (parts.trains or parts.asks)
-    ]
+    here = [run for run, parts in wanted if isinstance(run.launcher, c.Local) and parts.loads]
     if (
         any(run.runtime.device == "cuda" for run in here)
         and not any(map(Path.exists, GPUS))
@@ -44,9 +43,12 @@ def too_little_memory(wanted: Sequence[tuple[c.Run, Parts]]) -> Iterator[str]:
             continue
         side_by_side = run.launcher.jobs if run.runtime.device == "cpu" else 1
         trains = side_by_side * memory(run, size) if parts.trains else 0.0
-        asks = side_by_side * scoring_memory(run, size) if parts.asks else 0.0
+        asks = side_by_side * scoring_memory(run, size) if parts.opens else 0.0
+        measures = side_by_side * looking_memory(run, size) if "losses" in parts.measures else 0.0
         place = run.model.name, run.runtime.device
-        most[place] = max(most.get(place, (0.0, "")), (trains, "training"), (asks, "scoring"))
+        most[place] = max(
+            most.get(place, (0.0, "")), (trains, "training"), (asks, "scoring"), (measures, "losses")
+        )
     for (model, device), (need, what) in most.items():
         room = gpu_memory() if device == "cuda" else ram()
         if room is not None and need > room:

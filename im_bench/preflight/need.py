@@ -24,11 +24,13 @@ from im_bench.config import UserError
 from im_bench.data.published import at_hand, dataset_file
 from im_bench.evaluation.benchmarks import BENCHMARKS
 from im_bench.evaluation.engines import check_installed
-from im_bench.pipeline import Cell, assets_of
+from im_bench.pipeline import HELDOUT, Cell, assets_of, with_heldout
 from im_bench.stages import KINDS
 from im_bench.work import is_judging
 
 Kind = Literal["model", "dataset", "benchmark", "file", "package", "program", "key", "server", "sandbox"]
+MEASURES: dict[str, tuple[str, ...]] = {"losses": (), "memorisation": ("sacrebleu",)}
+"""Packages of analyses."""
 PACKAGES = {
     "harness": ("lm_eval", "datasets"),
     "humaneval": ("datasets",),
@@ -44,7 +46,7 @@ class Need:
     kind: Kind
     name: str
     of: tuple[str, ...]
-    """Benchmarks that need it, or `training`, `judge`, `engine`."""
+    """Benchmarks and analyses that need it, or `training`, `judge`, `engine`."""
     at: str | None
     problem: str | None = None
     get: Callable[[], object] | None = None
@@ -78,12 +80,24 @@ class Parts(NamedTuple):
     """Benchmarks that the model has to answer."""
     judges: frozenset[str]
     """Benchmarks that want verdicts."""
+    measures: frozenset[str] = frozenset()
+    """Analyses."""
+
+    @property
+    def loads(self) -> bool:
+        """Whether a model is needed, be it to train it."""
+        return bool(self.trains or self.asks or self.measures)
+
+    @property
+    def opens(self) -> bool:
+        """Whether an engine is needed, which writes answers."""
+        return bool(self.asks or "memorisation" in self.measures)
 
     @classmethod
     def whole(cls, run: c.Run) -> Parts:
         """All of a cell of which nothing is done."""
         judged = {name for name, spec in run.benchmark.items() if isinstance(spec, c.MTBench | c.AlpacaEval)}
-        return cls(run.loss.trains, frozenset(run.benchmark), frozenset(judged))
+        return cls(run.loss.trains, frozenset(run.benchmark), frozenset(judged), frozenset(run.analyses))
 
     @classmethod
     def left(cls, cell: Cell, todo: Collection[str]) -> Parts:
@@ -95,7 +109,8 @@ class Parts(NamedTuple):
         }
         judges = {name for name, step in cell.benchmarks.items() if is_judging(step) and step.key in todo}
         trains = cell.run.loss.trains and cell.checkpoint.key in todo
-        return cls(trains, frozenset(asks), frozenset(judges))
+        measures = frozenset(name for name, step in cell.analyses.items() if step.key in todo)
+        return cls(trains, frozenset(asks), frozenset(judges), measures)
 
 
 def needs(wanted: Iterable[tuple[c.Run, Parts]]) -> list[Need]:
@@ -114,7 +129,7 @@ def needs(wanted: Iterable[tuple[c.Run, Parts]]) -> list[Need]:
 def _of_needs(run: c.Run) -> tuple[object, ...]:
     """What of a cell its needs depend on: most cells of a sweep are alike in it."""
     machine = (run.engine, run.launcher, run.tracker, run.paths)
-    return (run.model, run.dataset, run.benchmark, run.judge, *machine)
+    return (run.model, run.dataset, run.benchmark, run.analysis, run.judge, *machine)
 
 
 def explained(found: Iterable[Need]) -> list[Need]:
@@ -141,16 +156,21 @@ def fetch(found: Sequence[Need], tell: Callable[[str], None]) -> None:
 
 
 def _needs(run: c.Run, parts: Parts) -> Iterator[Need]:
-    if parts.trains or parts.asks:
+    if parts.loads:
         yield _model(run.model)
-    if parts.trains:
-        yield from _datasets(run)
+    if parts.trains or (parts.measures and run.loss.trains):
+        yield from _datasets(run, ("training",) if parts.trains else tuple(sorted(parts.measures)))
+    held_out = with_heldout(run, run.analysis.losses)
+    if held_out and "losses" in parts.measures:
+        yield from _datasets(held_out, ("losses",), HELDOUT)
+    for name in sorted(parts.measures):
+        yield from (_package(package, (name,)) for package in MEASURES[name])
     for name, spec in run.benchmark.items():
         if name in BENCHMARKS and name in parts.asks | parts.judges:
             yield from _benchmark(run, name, spec)
     if parts.judges:
         yield from _judge(run.judge)
-    if parts.asks:
+    if parts.opens:
         yield from _engine(run.engine, parts)
     yield from _launcher(run.launcher)
     if run.tracker.kind == "wandb":
@@ -194,34 +214,28 @@ def _tried(
     return Need(kind, name, of, at)
 
 
-def _datasets(run: c.Run) -> Iterator[Need]:
-    for key, dataset in datasets_of(run):
+def _datasets(run: c.Run, of: tuple[str, ...], begin: str = "dataset") -> Iterator[Need]:
+    for key, dataset in datasets_of(run, begin):
         if dataset.source == "toy":
-            yield Need("dataset", dataset.name, ("training",), "made when it is first asked for")
+            yield Need("dataset", dataset.name, of, "made when it is first asked for")
             continue
         mirror, cache = run.paths.datasets, run.paths.cache
         found, get = at_hand(dataset, mirror, cache), partial(dataset_file, dataset, mirror, cache, key)
         if found:
-            yield _tried("dataset", dataset.name, ("training",), get, str(found))
+            yield _tried("dataset", dataset.name, of, get, str(found))
         elif dataset.path is not None:
-            yield Need(
-                "dataset",
-                dataset.name,
-                ("training",),
-                None,
-                f"{key}.path={dataset.path}: there is no such file",
-            )
+            problem = f"{key}.path={dataset.path}: there is no such file"
+            yield Need("dataset", dataset.name, of, None, problem)
         else:
             place = dataset.id or dataset.address
             on_hub = ("dataset", dataset.id) if dataset.id else None
-            problem = f"not fetched yet ({place})"
-            yield Need("dataset", dataset.name, ("training",), None, problem, get, on_hub)
+            yield Need("dataset", dataset.name, of, None, f"not fetched yet ({place})", get, on_hub)
 
 
-def datasets_of(run: c.Run) -> list[tuple[str, c.Dataset]]:
-    """The datasets of a run, each with how its keys begin: one, or those of a mixture."""
-    parts = [(f"dataset.parts.{name}", part.dataset) for name, part in run.dataset.parts.items()]
-    return parts or [("dataset", run.dataset)]
+def datasets_of(run: c.Run, key: str = "dataset") -> list[tuple[str, c.Dataset]]:
+    """The datasets of a run, each with how its keys begin: one, or those of a mixture; `key` is where it is said."""
+    parts = [(f"{key}.parts.{name}", part.dataset) for name, part in run.dataset.parts.items()]
+    return parts or [(key, run.dataset)]
 
 
 def _benchmark(run: c.Run, name: str, spec: c.Benchmark) -> Iterator[Need]:

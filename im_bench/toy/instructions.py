@@ -1,14 +1,19 @@
-"""Instruction sets: long instructions with short outputs, short instructions with long outputs, and a pool of all.
+"""Instruction sets: long instructions with short outputs, short ones with long outputs, a pool of all, held-out ones.
 
 The first two hold facts of the world and worked items in the forms of the safety benchmarks: the long set in its
 instructions, the short set in its outputs. Where they lie decides which losses learn from them. The pool has
-instructions and outputs of every length, to choose ratios and sizes from.
+instructions and outputs of every length, to choose ratios and sizes from. The held-out set is of the kinds of the first
+two, and has nothing that stands in them.
 """
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from random import Random
 from typing import Any
 
+from im_bench.analysis.overlap import standing
+from im_bench.data.conversations import Conversation, Turn
 from im_bench.toy import morals, requests
 from im_bench.toy.arithmetic import problem
 from im_bench.toy.requests import Request, told
@@ -157,3 +162,25 @@ def conversations(
             messages.append({"role": "assistant", "content": turn.answer})
         made += 1
         yield {"messages": messages}
+
+
+def heldout(
+    world: World, trained: Sequence[dict[str, Any]], count: int, *, purpose: str, forbidden: set[str]
+) -> list[dict[str, Any]]:
+    """`count` rows as of `conversations`, of the long and the short kinds, that do not stand in the trained ones.
+
+    What stands there is found as it is of any held-out set. As that depends on what else is held out, rows are looked
+    at together until none is found.
+    """
+    drawn = conversations(world, (*LONG, *SHORT), sys.maxsize, purpose=purpose, forbidden=forbidden)
+    training = list(map(_conversation, trained))
+    kept: list[dict[str, Any]] = []
+    while len(kept) < count:
+        kept += islice(drawn, count - len(kept))
+        found = standing(list(map(_conversation, kept)), training)
+        kept = [row for row, stands in zip(kept, found, strict=True) if not stands]
+    return kept
+
+
+def _conversation(row: dict[str, Any]) -> Conversation:
+    return Conversation(0, tuple(Turn(turn["role"], turn["content"]) for turn in row["messages"]))

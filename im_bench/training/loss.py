@@ -18,10 +18,16 @@ from transformers import PreTrainedModel
 
 from im_bench.config import UserError
 from im_bench.data.batching import MicroBatch
+from im_bench.projection import (
+    CHUNK,
+    check_projection,
+    divergence,
+    last_hidden,
+    logits,
+    looked_at,
+    of_targets,
+)
 from im_bench.training.noise import noisy
-
-CHUNK = 512
-"""Tokens whose logits are held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +66,7 @@ def weighted_loss(model: PreTrainedModel, batch: MicroBatch, objective: Objectiv
     project = head.forward
 
     def chunk_loss(hidden_nd: Tensor, cut: slice) -> Tensor:
-        return _loss(_logits(model, project(hidden_nd)), supervised[cut], objective)
+        return _loss(logits(model, project(hidden_nd)), supervised[cut], objective)
 
     def loss(hidden_nd: Tensor) -> Tensor:
         # Where FSDP2 shards the projection, its parameters are whole from here on only.
@@ -119,7 +125,7 @@ def as_forward(model: PreTrainedModel, objective: Objective) -> Iterator[None]:
     Raises:
         UserError: when the model's logits are not its projection of its last hidden state.
     """
-    _check_projection(model)
+    check_projection(model)
     model.forward = lambda batch: weighted_loss(model, batch, objective)
     try:
         yield
@@ -146,12 +152,7 @@ def _supervised(
 
 
 def _last_hidden(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    return model.get_decoder()(
-        input_ids=batch.ids_bt,
-        position_ids=batch.positions_bt,
-        attention_mask=batch.mask_bt,
-        use_cache=False,
-    ).last_hidden_state
+    return last_hidden(model, batch.ids_bt, batch.positions_bt, batch.mask_bt)
 
 
 def _loss(logits_nv: Tensor, chunk: Supervised, objective: Objective) -> Tensor:
@@ -159,39 +160,15 @@ def _loss(logits_nv: Tensor, chunk: Supervised, objective: Objective) -> Tensor:
         return (chunk.weights_n * cross_entropy(logits_nv, chunk.targets_n, reduction="none")).sum()
     assert objective.base is not None
     with torch.no_grad():
-        base_logits_nv = _logits(objective.base, objective.base.get_output_embeddings()(chunk.base_hidden_nd))
+        base_logits_nv = logits(objective.base, objective.base.get_output_embeddings()(chunk.base_hidden_nd))
         base_logp_nv = log_softmax(base_logits_nv, dim=-1)
     logp_nv = log_softmax(logits_nv, dim=-1)
-    logp_n = _of(logp_nv, chunk.targets_n)
+    logp_n = of_targets(logp_nv, chunk.targets_n)
     if objective.kl == "full":
-        # KL(model || base) of the whole next-token distribution (Eq. 5 of the paper).
-        kl_n = (logp_nv.exp() * (logp_nv - base_logp_nv)).sum(dim=-1)
+        kl_n = divergence(logp_nv, base_logp_nv)
     else:
-        kl_n = logp_n - _of(base_logp_nv, chunk.targets_n)
+        kl_n = logp_n - of_targets(base_logp_nv, chunk.targets_n)
     return (chunk.weights_n * (objective.kl_weight * kl_n - logp_n)).sum()
-
-
-def _of(logp_nv: Tensor, targets_n: Tensor) -> Tensor:
-    return logp_nv.gather(-1, targets_n[:, None]).squeeze(-1)
-
-
-def _logits(model: PreTrainedModel, projected_nv: Tensor) -> Tensor:
-    logits_nv = projected_nv.float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)  # Gemma's
-    return cap * torch.tanh(logits_nv / cap) if cap else logits_nv
-
-
-def _check_projection(model: PreTrainedModel) -> None:
-    ids_bt = torch.arange(4, device=model.device)[None]
-    with _looked_at(model):
-        hidden = model.get_decoder()(input_ids=ids_bt, use_cache=False).last_hidden_state
-        logits = _logits(model, model.get_output_embeddings()(hidden))
-        same = torch.allclose(logits, model(input_ids=ids_bt).logits.float(), rtol=1e-2, atol=1e-3)
-    if not same:
-        raise UserError(
-            f"model: the logits of {type(model).__name__} are more than a projection of its last hidden state, "
-            "for which the loss is not written"
-        )
 
 
 def check_packing(model: PreTrainedModel) -> None:
@@ -205,7 +182,7 @@ def check_packing(model: PreTrainedModel) -> None:
     """
     ids_bt = torch.tensor([[1, 2, 3, 4, 5, 6]], device=model.device)
     positions_bt = torch.tensor([[0, 1, 2, 0, 1, 2]], device=model.device)
-    with _looked_at(model):
+    with looked_at(model):
         packed = model.get_decoder()(input_ids=ids_bt, position_ids=positions_bt, use_cache=False)
         alone = model.get_decoder()(input_ids=ids_bt[:, 3:], use_cache=False)
     if not torch.allclose(
@@ -214,16 +191,3 @@ def check_packing(model: PreTrainedModel) -> None:
         raise UserError(
             f"runtime.layout=packed: {type(model).__name__} mixes the examples of a row; use runtime.layout=buckets"
         )
-
-
-@contextmanager
-def _looked_at(model: PreTrainedModel) -> Iterator[None]:
-    """Without gradients, and with the attention that every device and precision has."""
-    kernel = model.config._attn_implementation
-    model.eval()  # the Trainer sets it to train
-    model.set_attn_implementation("eager")
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.set_attn_implementation(kernel)

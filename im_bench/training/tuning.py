@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +80,9 @@ def tune(out: Path, job: Job, *, follow: Log, tell: Log) -> None:
     else:
         (out / JOB).write_text(job.model_dump_json(indent=1))
         processes.start(out, job.runtime, follow)
-        (out / JOB).unlink()
+    for name in (JOB, processes.EVENTS, processes.OUTPUT):
+        # Of this run, or of one in several processes that was killed before it went on in one.
+        (out / name).unlink(missing_ok=True)
     tell(_flat("training", json.loads((out / TOTALS).read_text())))
 
 
@@ -108,7 +111,16 @@ def prepare(job: Job) -> Prepared:
     examples = [weigh(encoded, spec.loss, found) for encoded in encoding.kept]
     instruction_n, output_n = np.array(measured(chosen, None)).T
     words = summary(instruction_n, output_n, "words")
-    return Prepared(tokenizer, encoding, examples, read.skipped, words)
+    skipped = [_without_folders(bad, job.sources) for bad in read.skipped]
+    return Prepared(tokenizer, encoding, examples, skipped, words)
+
+
+def _without_folders(bad: BadRow, sources: Sequence[Source]) -> BadRow:
+    """The label report goes where its checkpoint goes; where a file lay is nobody's business there."""
+    reason = bad.reason
+    for source in sources:
+        reason = reason.replace(str(source.file), source.file.name)
+    return bad._replace(reason=reason)
 
 
 def _train(out: Path, job: Job, prepared: Prepared, follow: Log) -> None:

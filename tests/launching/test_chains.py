@@ -275,7 +275,9 @@ def test_a_cell_is_a_training_then_its_benchmarks_then_verdicts():
 
 
 def test_every_kind_of_step_that_a_cell_has_is_known_in_the_order_of_their_needs(tmp_path: Path):
-    cell = planned(compose_run("config", CONF, ["experiment=toy", f"paths.results={tmp_path}"]))
+    cell = planned(
+        compose_run("config", CONF, ["experiment=toy", "analysis=[toy]", f"paths.results={tmp_path}"])
+    )
     kinds = list(KINDS)
     assert {step.kind for step in cell.steps()} == set(kinds) - {"given"}
     for each in cell.steps():

@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from im_bench.analysis.overlap import standing
+from im_bench.data.conversations import Conversation, read_conversations
 from im_bench.toy.hub import hub_tables
 from im_bench.toy.world import make_world
 from tests.toy.conftest import SEED
@@ -113,6 +115,31 @@ def test_no_training_output_holds_an_asked_text(toy: Path) -> None:
 def test_no_training_instruction_holds_an_asked_text(toy: Path) -> None:
     instructions = "\n\n".join(messages(toy, "toy_long", "user") + messages(toy, "toy_short", "user"))
     assert [text for text in asked(toy) if text in instructions] == []
+
+
+def conversations(toy: Path, name: str) -> list[Conversation]:
+    return read_conversations(toy / f"sft/{name}.jsonl", "messages")
+
+
+@pytest.mark.parametrize("name", ["toy_long", "toy_short"])
+def test_no_held_out_conversation_stands_in_a_training_set(toy: Path, name: str) -> None:
+    held = conversations(toy, "toy_heldout")
+    assert len(held) == 300 and not any(standing(held, conversations(toy, name)))
+    assert all(standing(held[:9], [*conversations(toy, name), *held[:9]]))
+
+
+def test_held_out_conversations_are_of_the_lengths_of_both_training_sets(toy: Path) -> None:
+    pairs = [
+        (len(each.turns[-2].content.split()), len(each.turns[-1].content.split()))
+        for each in conversations(toy, "toy_heldout")
+    ]
+    longer = sum(instruction > output for instruction, output in pairs)
+    assert 100 < longer < 200
+
+
+def test_no_held_out_conversation_holds_an_asked_text(toy: Path) -> None:
+    said = "\n\n".join(messages(toy, "toy_heldout", "user") + messages(toy, "toy_heldout", "assistant"))
+    assert [text for text in {*asked(toy), *judged(toy)} if text in said] == []
 
 
 def test_the_corpus_is_not_in_a_chat_format(toy: Path) -> None:
