@@ -1,8 +1,8 @@
-"""What others made: verdicts that become rows of the ledger, answers that are judged here, two judges compared."""
+"""What others made: verdicts and results that become rows of the ledger, answers judged here, two judges compared."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -18,9 +18,13 @@ from im_bench import places, stages
 from im_bench.analysis.agreement import Agreement, agree
 from im_bench.assets import file_sha256, folder_sha256
 from im_bench.config import UserError
+from im_bench.data.files import suffix
 from im_bench.data.rows import read_rows
 from im_bench.evaluation import alpaca_eval, mt_bench
 from im_bench.evaluation.answers import check_one_to_each
+from im_bench.evaluation.benchmarks import JUDGED
+from im_bench.evaluation.leaderboards import read_leaderboard
+from im_bench.evaluation.result_files import Results, read_object, read_results, results_file
 from im_bench.evaluation.verdict_files import Judged, read_verdicts
 from im_bench.identity import GivenIdentity
 from im_bench.judging import open_judge
@@ -35,21 +39,24 @@ from im_bench.work import Failure
 
 INSTRUCTIONS = 805
 """Of AlpacaEval, where its files are not at hand."""
-MT_BENCH_TASKS = (mt_bench.BENCHMARK, f"{mt_bench.BENCHMARK}_turn_1", f"{mt_bench.BENCHMARK}_turn_2")
+RESULT_FILES = (
+    "lm-eval's results have one object with `results` (results.json), alpaca_eval's leaderboards are csv"
+)
+BESIDE = (f"{mt_bench.BENCHMARK}_turn_1", f"{mt_bench.BENCHMARK}_turn_2", "alpaca_eval_2_length_controlled")
+"""Tasks that a person is shown beside their benchmark's score."""
 PUBLISHED_ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
 """Whose annotations the published weights of length control are fitted to."""
 
 
 def ingest(files: Sequence[Path], run: c.Training, sweep: str) -> list[Row]:
-    """Count the verdicts of files into the ledger; the new rows.
+    """Take what files say of models into the ledger: verdicts, counted, and results; the new rows.
 
     Raises:
-        UserError: a file that cannot be read, naming the row; MT-Bench's questions, where they are needed and missing.
+        UserError: a file that cannot be read or is none of these, naming the row or key; MT-Bench's questions, where
+            they are needed and missing.
     """
-    rows = []
-    for file in files:
-        for verdicts in read_verdicts(file):
-            rows += [_row(each, verdicts.model, file, sweep) for each in _scores(verdicts, run)]
+    found = [results for path in files for results in _results(path, run)]
+    rows = [_row(score, each.model, each.file, sweep) for each in found for score in each.scores]
     _write(run, sweep, rows)
     return rows
 
@@ -119,6 +126,25 @@ def compare(first: Path, second: Path, run: c.Training) -> list[tuple[Judged, Ju
     if not found:
         raise UserError(f"{first} and {second} have no verdict on the same answer of the same model")
     return found
+
+
+def _results(path: Path, run: c.Training) -> Iterator[Results]:
+    """By what the file, or the newest of a folder, holds.
+
+    Raises:
+        UserError: also when it is none of what can be taken.
+    """
+    file = results_file(path)
+    content = read_object(file)
+    if suffix(file) == ".csv":
+        yield from read_leaderboard(file)
+    elif content is not None and "results" in content:
+        yield read_results(file, content)
+    elif content is not None and not {"question_id", "instruction"} & content.keys():
+        raise UserError(f"{file}: is an object without verdicts or results; {RESULT_FILES}")
+    else:
+        for verdicts in read_verdicts(path, besides=RESULT_FILES):
+            yield Results(verdicts.model, path, _scores(verdicts, run))
 
 
 def _scores(verdicts: Judged, run: c.Training) -> list[Score]:
@@ -277,8 +303,9 @@ def _write(run: c.Training, sweep: str, rows: Sequence[Row]) -> None:
     for row in rows:
         known = new.setdefault(row.place, row)
         if known.step != row.step:
+            whose = f"{row.judge}'s " if row.judge else ""
             raise UserError(
-                f"{known.source} and {row.source}: both have {row.judge}'s {row.task} of {row.model}; give one"
+                f"{known.source} and {row.source}: both have {whose}{row.task} of {row.model}; give one"
             )
     steps = {row.step for row in rows}
     write_ledger(
@@ -290,16 +317,18 @@ def _write(run: c.Training, sweep: str, rows: Sequence[Row]) -> None:
 
 
 def shown_rows(rows: Sequence[Row]) -> Table:
-    """Rows of the ledger for a person; categories of MT-Bench are in the ledger alone."""
+    """Rows of the ledger for a person; what is beside a benchmark's score is as a rule in the ledger alone."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("Model", "Task", "Score", "Error", "Items", "Judge", "Source"):
         table.add_column(heading, justify="right" if heading in ("Score", "Error", "Items") else "left")
-    shown = (row for row in rows if row.benchmark != mt_bench.BENCHMARK or row.task in MT_BENCH_TASKS)
-    for row in shown:
-        items = f"{row.count}" if row.count == row.total else f"{row.count} of {row.total}"
-        score, error = ("n/a" if each is None else f"{each:.2f}" for each in (row.value, row.stderr))
-        words = (row.model, row.task, score, error, items, row.judge or "", (row.source or "").split(" (")[0])
-        table.add_row(*map(escape, words))
+    scored = {(row.model, row.benchmark) for row in rows if row.task == row.benchmark}
+    for row in rows:
+        if row.task in BESIDE or row.task == row.benchmark or (row.model, row.benchmark) not in scored:
+            items = f"{row.count}" if row.count == row.total else f"{row.count} of {row.total}"
+            digits = 2 if row.category == JUDGED or row.metric.startswith("ter") else 4
+            score, error = ("n/a" if x is None else f"{x:.{digits}f}" for x in (row.value, row.stderr))
+            source = (row.source or "").split(" (")[0]
+            table.add_row(*map(escape, (row.model, row.task, score, error, items, row.judge or "", source)))
     return table
 
 

@@ -61,23 +61,28 @@ class Judged:
         return {row["instruction"]: str(row.get("dataset") or "unknown") for row in self.rows}
 
 
-def read_verdicts(path: Path) -> list[Judged]:
+def read_verdicts(path: Path, *, besides: str = "") -> list[Judged]:
     """The verdicts of a file, or of a step's folder, by model and judge.
+
+    Args:
+        besides: what a file may be instead, where it may be; told of one that is not.
 
     Raises:
         UserError: naming the file and the row that is no verdict, or that stands twice.
     """
     file = next((path / name for name in NAMES if (path / name).is_file()), path)
+    if file.is_dir():
+        raise UserError(f"{file}: is a folder without {' or '.join(NAMES)}{besides and '; '}{besides}")
     found: dict[tuple[str, str, str], Judged] = {}
     for _, where, row in numbered_rows(file):
-        benchmark, model, judge = _kind(row, where)
+        benchmark, model, judge = _kind(row, where, besides)
         found.setdefault((benchmark, model, judge), Judged(benchmark, model, judge, file)).rows.append(row)
     for verdicts in found.values():
         _check_once(file, verdicts)
     return list(found.values())
 
 
-def _kind(row: Mapping[str, Any], where: str) -> tuple[str, str, str]:
+def _kind(row: Mapping[str, Any], where: str, besides: str) -> tuple[str, str, str]:
     match row:
         case {"question_id": int(), "turn": 1 | 2, "score": score, "model": str(model), "judge": said} if (
             _is_number(score) and (score == mt_bench.UNRATED or 0 <= score <= mt_bench.BEST) and _name(said)
@@ -94,7 +99,7 @@ def _kind(row: Mapping[str, Any], where: str) -> tuple[str, str, str]:
             raise UserError(f"{where}: a judgment of a pair; MT-Bench's scores are of single answers")
     raise UserError(
         f"{where}: is no verdict; FastChat's judgments have question_id, turn, score, model and judge, alpaca_eval's "
-        "annotations instruction, preference, generator_1, generator_2 and annotator"
+        f"annotations instruction, preference, generator_1, generator_2 and annotator{besides and '; '}{besides}"
     )
 
 
