@@ -42,7 +42,9 @@ FORMAT = 2
 ERROR = "error.txt"
 RUNNING = "running.json"
 EVENTS = "events.jsonl"
-BESIDE = frozenset({RECORD, f"{RECORD}{SUFFIX}", ERROR, RUNNING, EVENTS})
+CARD = "README.md"
+"""Of a checkpoint; it says more with every sweep that scores it."""
+BESIDE = frozenset({RECORD, f"{RECORD}{SUFFIX}", ERROR, RUNNING, EVENTS, CARD, f"{CARD}{SUFFIX}"})
 """What lies in a step's folder and is none of its outputs."""
 POLL = 0.5
 """Seconds between two looks at whether to wait any longer."""
@@ -114,6 +116,11 @@ class State(NamedTuple):
     """What it failed of."""
     path: Path | None = None
     """Of the traceback."""
+
+
+def finished(root: Path) -> dict[str, Path]:
+    """The folders of all steps of a store that have their record, by key; none where there is no store."""
+    return {record.parent.name.rpartition("-")[2]: record.parent for record in root.glob(f"*/*-*/{RECORD}")}
 
 
 @dataclass(frozen=True)
