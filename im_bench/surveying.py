@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -108,6 +108,18 @@ def draw_lengths(survey: Survey, run: Training) -> Path:
     title = f"{known}, {len(output_n):,} conversations"
     draw = partial(lengths_figure, instruction_n, output_n, title=title, unit=survey.unit)
     write_figure(folder, name, draw, suffixes=("png",))
+    return folder / f"{name}.png"
+
+
+def draw_outputs(surveys: Mapping[str, Survey], results: Path) -> Path:
+    """Write how long the outputs of several datasets are, side by side (Figure 7 of the paper); the picture's path."""
+    from im_bench.report.figures import write_figure
+    from im_bench.report.figures.lengths import outputs_figure
+
+    (unit,) = {survey.unit for survey in surveys.values()}
+    lengths = {name: survey.lengths() for name, survey in surveys.items()}
+    folder, name = results / "figures", f"outputs_{unit}"
+    write_figure(folder, name, partial(outputs_figure, lengths, unit=unit))
     return folder / f"{name}.png"
 
 

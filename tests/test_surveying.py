@@ -55,8 +55,10 @@ def test_stats_is_of_the_subset_that_is_asked(ask: Ask) -> None:
     assert (found["examples"], found["subset"]) == (7, "random_7")
 
 
-def test_stats_of_several_datasets_is_a_line_each(ask: Ask) -> None:
-    _, said, _ = ask("stats", "experiment=toy", "dataset=toy_long,toy_short", "--json")
+def test_stats_of_several_datasets_is_a_line_each_and_a_picture_of_all(ask: Ask) -> None:
+    _, said, error = ask("stats", "experiment=toy", "dataset=toy_long,toy_short", "--json")
+    assert error.splitlines()[-1] == "results/figures/outputs_words.png"
+    assert Path("results/figures/outputs_words.pdf").exists()
     assert [json.loads(line)["dataset"] for line in said.splitlines()] == ["toy_long", "toy_short"]
 
 

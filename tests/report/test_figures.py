@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from by_hand import base, row, table_of
 
-from im_bench.report.figures import write_figure
+from im_bench.report.cells import PAPER
+from im_bench.report.figures import look, write_figure
 from im_bench.report.figures.differences import difference_figure
 
 
@@ -18,6 +21,11 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
+def dots(axes):
+    """Where the dots of IM stand: it has one look in every figure."""
+    return [line.get_xdata()[0] for line in axes.lines if line.get_marker() == look(1)["marker"]]
+
+
 def test_there_is_one_panel_for_each_dataset():
     figure = difference_figure(table_of([base("mmlu", 0.1), base("bbh", 0.1), *grid()]))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["lima", "tydiqa"]
@@ -30,21 +38,35 @@ def test_every_loss_but_the_baseline_is_in_the_legend():
 
 def test_dots_stand_at_the_differences():
     (axes,) = difference_figure(table_of(grid(("lima",), ("it", "im")))).axes
-    dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert dots == pytest.approx([1, 1, 1])
+    assert dots(axes) == pytest.approx([1, 1, 1])
 
 
 def test_a_point_of_mt_bench_is_drawn_as_ten():
     rows = [row("mt_bench", 4.0), row("mt_bench", 4.5, loss="im")]
     (axes,) = difference_figure(table_of(rows)).axes
-    dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert dots == pytest.approx([5])
+    assert dots(axes) == pytest.approx([5])
 
 
 def test_a_missing_difference_says_so_and_has_no_dot():
     rows = [each for each in grid(("lima",)) if (each.loss, each.benchmark) != ("im", "bbh")]
     (axes,) = difference_figure(table_of(rows)).axes
     assert texts(axes) == ["n/a", "n/a"]  # BBH and the mean
+
+
+def test_a_bar_is_the_interval_of_the_items_in_pairs_where_there_is_one():
+    table = table_of(grid(("lima",), ("it", "im")))
+    (im,) = (each for each in table.scored if each.cell.loss == "im")
+    paired = replace(im.differences[0], low=-1.5, high=3.0)
+    tested = replace(table, scored=(im._replace(differences=(paired, None, None)),))
+    (axes,) = difference_figure(tested).axes
+    ((bar,),) = [container.lines[2] for container in axes.containers]
+    assert bar.get_segments()[0][:, 0].tolist() == pytest.approx([-1.5, 3.0])
+
+
+def test_the_paper_s_own_cells_are_not_drawn():
+    table = table_of(grid(("lima",), ("it", "im")))
+    theirs = tuple(each._replace(cell=each.cell._replace(name=PAPER)) for each in table.scored)
+    assert difference_figure(replace(table, scored=theirs)).axes == []
 
 
 def test_nothing_to_compare_is_said():

@@ -1,14 +1,20 @@
 """Figure 2 from a ledger: gains of a loss over the baseline against ratio and size."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from by_hand import row
+from scipy.stats import linregress, t
 
+from im_bench.analysis.trends import fit
 from im_bench.report.figures.trends import trend_figure
-from im_bench.report.trends import axes, trend_points
+from im_bench.report.trends import axes, line_interval, trend_points
 
 
-def cell(subset, examples, ratio, it, im, dataset="tulu_v2", stderr=None):
+def cell(subset, examples, ratio, it, im, dataset="tulu_v2", stderr=None, seed=0):
     place = {"subset": subset, "examples": examples, "ratio": ratio, "dataset": dataset, "stderr": stderr}
+    place["seed"] = seed
     return [row("alpaca_eval_1", value, loss=loss, **place) for loss, value in (("it", it), ("im", im))]
 
 
@@ -25,7 +31,27 @@ def test_a_gain_is_relative_to_the_baseline_in_percent():
 def test_its_error_takes_the_two_rates_as_independent():
     (point,) = trend_points(cell("full", 9, 1.0, 20.0, 30.0, stderr=2.0), "it")
     # d(b/a) = sqrt((s/a)^2 + (b s/a^2)^2)
-    assert point.stderr == pytest.approx(100 * ((2 / 20) ** 2 + (30 * 2 / 20**2) ** 2) ** 0.5)
+    error = 100 * ((2 / 20) ** 2 + (30 * 2 / 20**2) ** 2) ** 0.5
+    assert (point.low, point.high) == pytest.approx((50 - 1.96 * error, 50 + 1.96 * error))
+
+
+def test_seeds_are_one_point_with_their_own_spread():
+    rows = [
+        each
+        for seed, im in enumerate((11.0, 12.0, 16.0))
+        for each in cell("full", 9, 1.0, 10.0, im, seed=seed)
+    ]
+    (point,) = trend_points(rows, "it")
+    # Gains 10, 20, 60: mean 30, standard deviation sqrt(700), t of two degrees of freedom 4.30265.
+    reach = 4.30265 * (700 / 3) ** 0.5
+    assert (point.gain, point.seeds) == (pytest.approx(30), 3)
+    assert (point.low, point.high) == pytest.approx((30 - reach, 30 + reach), rel=1e-5)
+
+
+def test_a_seed_that_is_not_known_is_not_a_zero():
+    rows = [*cell("full", 9, 1.0, 10.0, 12.0, seed=0), *cell("full", 9, 1.0, 10.0, None, seed=1)]
+    (point,) = trend_points(rows, "it")
+    assert (point.gain, point.seeds, point.low) == (pytest.approx(20), 1, None)
 
 
 def test_a_baseline_that_never_wins_leaves_the_gain_unknown():
@@ -67,11 +93,52 @@ def drawn(rows, *which):
     return trend_figure(trend_points(rows, "it"), which, "it").axes[0]
 
 
+def legend(panel):
+    return [text.get_text() for text in panel.get_legend().get_texts()]
+
+
 def test_two_points_have_no_trend_and_four_have_one_with_its_law():
     more = [*RATIOS, *cell("ratio_15", 100, 17.4, 10.0, 20.0), *cell("ratio_20", 100, 20.0, 10.0, 24.0)]
-    assert [text.get_text() for text in drawn(RATIOS, "ratio").texts] == []
-    (law,) = [text.get_text() for text in drawn(more, "ratio").texts]
-    assert "ln x" in law and "r = 0." in law
+    assert legend(drawn(RATIOS, "ratio")) == ["im"]
+    law, band = legend(drawn(more, "ratio"))
+    assert "ln x" in law and "r = 0." in law and "4 points" in law
+    assert band == "band: 95% interval of the line"
+
+
+def test_the_band_is_the_textbook_s_interval_of_a_regression_line():
+    x, y = [1.0, 2.0, 5.0, 9.0, 30.0], [3.0, 1.0, 6.0, 8.0, 7.0]
+    low, high = line_interval(fit(x, y), 4.0)
+    other = linregress(np.log(x), y)
+    # The intercept of a regression on ln x - ln 4 is the line at 4, and scipy gives its standard error.
+    there = linregress(np.log(x) - np.log(4.0), y)
+    reach = t.ppf(0.975, 3) * there.intercept_stderr
+    assert (low + high) / 2 == pytest.approx(other.slope * np.log(4.0) + other.intercept)
+    assert (high - low) / 2 == pytest.approx(reach)
+
+
+def test_the_line_lies_in_its_interval_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    x = np.geomspace(0.1, 30, 8)
+    inside = 0
+    for _ in range(2000):
+        low, high = line_interval(fit(x, 10 * np.log(x) + rng.normal(0, 4, 8)), 12.0)
+        inside += low <= 10 * np.log(12.0) <= high
+    # 2000 draws of probability 0.95 have a standard deviation of 9.7.
+    assert abs(inside - 1900) < 4 * 9.7
+
+
+def test_two_losses_stand_side_by_side_with_a_law_each():
+    rows = []
+    for ratio, it, im, plw in ((1.0, 10, 11, 12), (2.0, 10, 12, 14), (4.0, 10, 14, 13), (8.0, 10, 15, 18)):
+        place = {"subset": f"ratio_{ratio:g}", "examples": 9, "ratio": ratio, "dataset": "tulu_v2"}
+        rows += [
+            row("alpaca_eval_1", each, loss=loss, **place)
+            for loss, each in zip(("it", "im", "plw"), (it, im, plw), strict=True)
+        ]
+    panel = drawn(rows, "ratio")
+    assert [each.split(":")[0] for each in legend(panel)] == ["im", "plw", "band"]
+    at = [container.lines[0].get_xdata()[0] for container in panel.containers]
+    assert len(set(at)) == 8
 
 
 def test_points_stand_at_the_achieved_ratio_on_a_logarithmic_axis():
@@ -90,4 +157,10 @@ def test_no_bar_goes_below_a_loss_that_never_wins():
 
 def test_a_gain_that_is_not_known_is_named():
     panel = drawn([*RATIOS, *cell("ratio_15", 100, 17.4, 0.0, 20.0)], "ratio")
-    assert "17.4" in panel.get_title(loc="left") and "n/a" in panel.get_title(loc="left")
+    assert panel.get_legend().get_title().get_text() == "n/a: im at 17.4"
+
+
+def test_cells_that_differ_in_more_than_the_seed_are_no_point_of_several_seeds():
+    rows = [*cell("ratio_5", 100, 5.5, 10.0, 12.0), *cell("ratio_5", 100, 5.5, 10.0, 20.0)[1:]]
+    rows[-1] = replace(rows[-1], cell="another")
+    assert trend_points(rows, "it")[0].gain is None

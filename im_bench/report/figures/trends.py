@@ -3,78 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from im_bench.analysis.trends import fit, predict
-from im_bench.report.figures import GREY, look
-from im_bench.report.trends import TrendPoint
+from im_bench.analysis.trends import Fit, fit
+from im_bench.report.figures import GREY, look, ranks, stroke
+from im_bench.report.figures.panels import dot, numbers, sheet, shifts, wrapped
+from im_bench.report.trends import LOWEST, TrendPoint, line_interval
 
 LABELS = {"ratio": "instruction / output length (words)", "examples": "training examples"}
-NINETY_FIVE_PERCENT = 1.96
-LOWEST = -100.0
-"""The gain of a loss that never wins."""
+WIDTH, HEIGHT = 3.6, 2.9
+BAND = 0.16
+"""Opacity of what shows an interval."""
+DODGE = 0.05
+"""How far apart the losses stand, lest their bars hide each other; in ln x."""
 FEWEST = 4
 """Points that a fit is drawn through; of three the interval says nothing."""
 
 
 def trend_figure(points: Sequence[TrendPoint], axes: Sequence[str], baseline: str) -> Figure:
-    """One panel for each of `axes`; bars are 95 %, a band where a new point is expected. Missing gains are named."""
-    figure = Figure(figsize=(3.6 * len(axes) + 0.4, 3.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    """One panel for each of `axes`; bars are 95 %, a band that of the fitted line. Missing gains are named."""
+    losses = list(dict.fromkeys(point.loss for point in points))
+    figure = sheet((WIDTH * len(axes) + 0.4, HEIGHT + 0.17 * (len(losses) + 1)))
     panels = figure.subplots(1, len(axes), squeeze=False, sharey=True)[0]
     for panel, axis in zip(panels, axes, strict=True):
-        _panel(panel, points, axis)
-    panels[0].set_ylabel(f'relative AlpacaEval gain over "{baseline}", %')
-    if len({point.loss for point in points}) > 1:
-        panels[0].legend(frameon=False, handletextpad=0.1)
+        _panel(panel, points, axis, losses)
+    panels[0].set_ylabel(wrapped(f'relative AlpacaEval gain over "{baseline}", %', HEIGHT))
     return figure
 
 
-def _panel(axes: Axes, points: Sequence[TrendPoint], axis: str) -> None:
+def _panel(axes: Axes, points: Sequence[TrendPoint], axis: str, losses: Sequence[str]) -> None:
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-    missing = [point for point in points if point.gain is None]
-    losses = list(dict.fromkeys(point.loss for point in points))
-    for rank, loss in enumerate(losses):
-        own = [point for point in points if point.loss == loss and point.gain is not None]
-        x = [float(getattr(point, axis)) for point in own]
-        y = [point.gain for point in own if point.gain is not None]
-        above = [NINETY_FIVE_PERCENT * (point.stderr or 0.0) for point in own]
-        below = [min(bar, each - LOWEST) for bar, each in zip(above, y, strict=True)]
-        axes.errorbar(x, y, yerr=[below, above], elinewidth=0.7, zorder=3, label=loss, **look(rank))
-        if len(x) >= FEWEST and len(set(x)) > 1:
-            _trend(axes, x, y, look(rank)["color"])
+    rank = ranks(losses)
+    shift = shifts(losses, DODGE * (len(losses) > 1))
+    known = {
+        loss: [point for point in points if point.loss == loss and point.gain is not None] for loss in losses
+    }
+    laws = {loss: _law(own, axis) for loss, own in known.items()}
+    handles: list[Artist] = []
+    for loss, own in known.items():
+        for point in own:
+            _dot(axes, point, _at(point, axis) * exp(shift[loss]), rank[loss])
+        handles.append(_trend(axes, laws[loss], loss, rank[loss]))
+    if any(laws.values()):
+        handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="band: 95% interval of the line"))
     axes.set_xscale("log")
     axes.set_xlabel(LABELS[axis])
-    ticks = sorted({round(float(getattr(point, axis)), 2) for point in points})
-    axes.set_xticks(_apart(ticks))
+    axes.set_xticks(_apart(sorted({round(_at(point, axis), 2) for point in points})))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
-    if missing:
-        said = ", ".join(f"{getattr(point, axis):g}" for point in missing)
-        axes.set_title(f"n/a: {said}", loc="left", fontsize=7, color=GREY)
-
-
-def _trend(axes: Axes, x: list[float], y: list[float], colour: str) -> None:
-    law = fit(x, y)
-    along = np.geomspace(min(x), max(x), 60)
-    told = [predict(law, float(each)) for each in along]
-    axes.plot(along, [each.expected for each in told], color=colour, linewidth=1, zorder=2)
-    low, high = [max(LOWEST, each.low) for each in told], [each.high for each in told]
-    axes.fill_between(along, low, high, color=colour, alpha=0.12, linewidth=0)
-    axes.annotate(
-        f"{law.slope:.1f} ln x {law.intercept:+.1f}, r = {law.correlation:.2f}",
-        (0.02, 0.98),
-        xycoords="axes fraction",
-        va="top",
+    missing = [f"{point.loss} at {_at(point, axis):g}" for point in points if point.gain is None]
+    note = wrapped(f"n/a: {', '.join(missing)}", WIDTH, 7) if missing else None
+    axes.legend(
+        handles=handles,
+        title=note,
+        title_fontsize=7,
         fontsize=7,
-        color=colour,
-        bbox={"facecolor": "white", "linewidth": 0, "alpha": 0.8, "pad": 1},
+        alignment="left",
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        frameon=False,
+        handlelength=2.4,
     )
+
+
+def _dot(axes: Axes, point: TrendPoint, x: float, rank: int) -> None:
+    assert point.gain is not None
+    bars = None
+    if point.low is not None and point.high is not None:
+        bars = [[point.gain - point.low], [point.high - point.gain]]
+    place = point.dataset if point.subset == "full" else f"{point.dataset}, {point.subset}"
+    seeds = f", {point.seeds} seeds" if point.seeds > 1 else ""
+    text = f"{place}, {point.loss}: {numbers(point.gain, point.low, point.high, seeds, sign='+')} %"
+    dot(axes, x, point.gain, rank, text, yerr=bars, elinewidth=0.7)
+
+
+def _law(points: Sequence[TrendPoint], axis: str) -> Fit | None:
+    """The fit through the points of one loss; None of too few."""
+    x = [_at(point, axis) for point in points]
+    if len(x) < FEWEST or len(set(x)) == 1:
+        return None
+    return fit(x, [point.gain for point in points if point.gain is not None])
+
+
+def _trend(axes: Axes, law: Fit | None, loss: str, rank: int) -> Artist:
+    """Draw the fit of one loss; what the legend says of the loss and of its fit."""
+    if law is None:
+        return Line2D([], [], label=loss, **look(rank))
+    along = np.geomspace(law.lowest, law.highest, 60)
+    axes.plot(along, law.slope * np.log(along) + law.intercept, linewidth=1, zorder=2, **stroke(rank))
+    band = np.array([line_interval(law, float(each)) for each in along]).clip(min=LOWEST)
+    colour = stroke(rank)["color"]
+    axes.fill_between(along, band[:, 0], band[:, 1], color=colour, alpha=BAND, linewidth=0, zorder=0)
+    told = f"{law.slope:.1f} ln x {law.intercept:+.1f}, r = {law.correlation:.2f}, {law.points} points"
+    return Line2D([], [], label=f"{loss}: {told}", **(look(rank) | stroke(rank)))
+
+
+def _at(point: TrendPoint, axis: str) -> float:
+    return float(getattr(point, axis))
 
 
 def _apart(ticks: Sequence[float]) -> list[float]:
