@@ -18,7 +18,6 @@ from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import rich
 from rich.console import Console
 from rich.markup import escape
 
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from im_bench.pipeline import Cell
     from im_bench.preflight import Need
     from im_bench.report.collect import Row
+    from im_bench.report.pivot import Form
     from im_bench.work import Failure, Planned
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -125,15 +125,29 @@ def _runs_of(options: argparse.Namespace) -> list[Run]:
 
 def report(options: argparse.Namespace) -> int:
     """The tables and figures of a sweep from the ledger; nothing is run."""
+    from im_bench.report import check_baseline
     from im_bench.report.collect import FILE, read_ledger
 
     name = sweep_name(options.name)
     paths, wanted = report_settings(options.name, options.overrides)
     check_results(paths.results)
-    if name not in {row.sweep for row in read_ledger(paths.results / FILE)}:
+    rows = [row for row in read_ledger(paths.results / FILE) if row.sweep == name]
+    if not rows:
         sweep_file(options.name)  # a name that is nowhere is told so, beside the nearest
-    _report(name, paths.results, wanted, options)
+    elif any(word.startswith("report.baseline=") for word in options.overrides):
+        check_baseline(rows, wanted.baseline)
+    _report(name, paths.results, wanted, options, form=_form(options), published=options.published)
     return 0
+
+
+def _form(options: argparse.Namespace) -> Form | None:
+    """The table that a `report` command lays out itself."""
+    from im_bench.report.pivot import Form
+
+    if not (options.rows or options.columns or options.of):
+        return None
+    columns = options.columns or (() if "benchmark" in (options.rows or ()) else ("benchmark",))
+    return Form(options.rows or ("loss",), columns, options.of or ())
 
 
 def mask(options: argparse.Namespace) -> int:
@@ -159,6 +173,7 @@ def mask(options: argparse.Namespace) -> int:
 
 def stats(options: argparse.Namespace) -> int:
     """How long instructions and outputs of datasets are, and what may be wrong in them."""
+    surveys = {}
     for training in compose_trainings(options.overrides):
         check_results(training.paths.results)
         with redirect_stdout(sys.stderr):
@@ -170,10 +185,14 @@ def stats(options: argparse.Namespace) -> int:
                 survey = surveying.survey_dataset(training, options.unit, tokenizer, reading.more)
             found = surveying.stats(survey, training)
             picture = surveying.draw_lengths(survey, training)
+            surveys[picture.stem.removeprefix("lengths_").removesuffix(f"_{options.unit}")] = survey
         if options.json:
             print(json.dumps(found | {"picture": str(picture)}))
         else:
             _console().print(surveying.shown_stats(found, survey, picture))
+    if len(surveys) > 1:
+        picture = surveying.draw_outputs(surveys, training.paths.results)
+        print(picture, file=sys.stderr if options.json else sys.stdout)
     return 0
 
 
@@ -290,7 +309,7 @@ def gc(options: argparse.Namespace) -> int:
 
 
 def ingest(options: argparse.Namespace) -> int:
-    """Verdicts in files of others, as rows of the ledger."""
+    """Results and verdicts in files of others, as rows of the ledger."""
     files, overrides = _files_and_overrides(options)
     training = compose_training(overrides)
     check_results(training.paths.results)
@@ -461,8 +480,8 @@ def _run_cells(name: str | None, runs: Sequence[Run], options: argparse.Namespac
     with Progress() as progress, redirect_stdout(sys.stderr):
         failures, scored = run_sweep(name, cells, progress)
     if scored:
-        _report(name, runs[0].paths.results, runs[0].report, options)
-        _track(name, runs[0])
+        pictures = _report(name, runs[0].paths.results, runs[0].report, options)
+        _track(name, runs[0], pictures)
     return _tell_failures(failures)
 
 
@@ -484,17 +503,15 @@ def _checked(runs: Sequence[Run]) -> list[Cell]:
     return plan_sweep([cell.run for cell, has_left in zip(cells, left, strict=True) if has_left]) + whole
 
 
-def _track(name: str, run: Run) -> None:
+def _track(name: str, run: Run, pictures: Sequence[Path]) -> None:
     """The sweep's table and figures, besides the runs of its steps."""
     from im_bench.report.collect import FILE, read_ledger
     from im_bench.tracking import log_sweep
 
     results = run.paths.results
     rows = [asdict(row) for row in read_ledger(results / FILE) if row.sweep == name]
-    names = (f"{name}.png", f"{name}_trend.png")  # another sweep's may begin with the name
-    figures = [path for each in names if (path := results / "figures" / each).exists()]
     with redirect_stdout(sys.stderr):
-        log_sweep(run.tracker, results, name, rows, figures)
+        log_sweep(run.tracker, results, name, rows, pictures)
 
 
 def _words(options: argparse.Namespace) -> list[str]:
@@ -520,17 +537,35 @@ def _tell_failures(failures: Sequence[Failure]) -> int:
     return 2 if all(failure.mendable for failure in failures) else 1
 
 
-def _report(name: str, results: Path, wanted: Report, options: argparse.Namespace) -> None:
+def _report(
+    name: str,
+    results: Path,
+    wanted: Report,
+    options: argparse.Namespace,
+    *,
+    form: Form | None = None,
+    published: bool = False,
+) -> list[Path]:
+    """Write and show the report of a sweep; the pictures of its figures."""
     from im_bench.report import formats
     from im_bench.report import report as write_report
     from im_bench.report.collect import read_ledger
 
-    table = write_report(results, name, wanted)
+    made = write_report(results, name, wanted, form=form, published=published)
+    if options.json and (form or published):
+        header = formats.header(made.table)
+        print(json.dumps([dict(zip(header, each, strict=True)) for each in formats.records(made.table)]))
+        return made.pictures
     if options.json:
         print(json.dumps([asdict(row) for row in read_ledger(results / "scores.jsonl") if row.sweep == name]))
-        return
-    rich.print(formats.to_terminal(table))
-    print(f"\n{results / 'tables' / name}.{{md,tex,csv}}  {results / 'figures' / name}.{{pdf,png}}")
+        return made.pictures
+    console = Console(highlight=False)
+    console.print(formats.to_terminal(made.table, console.width))
+    pictures = f"  {results / 'figures' / name}*.{{pdf,png}}" if made.pictures else ""
+    print(f"\n{results / 'tables' / name}*.{{md,tex,csv}}{pictures}")
+    if made.page:
+        print(made.page)
+    return made.pictures
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -544,7 +579,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     named = ("name", "NAME", "a file of sweeps/, or the path of one of your own")
     _command(commands, sweep, "every cell of sweeps/NAME.yaml, then its tables and figures", named)
-    _command(commands, report, "the tables and figures of a sweep, from its scores", named)
+    shown = _command(commands, report, "the tables, figures and page of a sweep, from its scores", named)
+    laid_out = "lay a table out by these: model, dataset, subset, loss, seed, epoch, benchmark or category"
+    for option in ("--rows", "--columns"):
+        shown.add_argument(option, type=_words_of, metavar="loss,...", help=laid_out)
+    which = "with these of its numbers: benchmarks, categories, mean, what analyses found"
+    shown.add_argument("--of", type=_words_of, metavar="mean,mmlu,...", help=which)
+    beside = "the paper's own numbers beside them, what is wrong in those marked; alone where there are none"
+    shown.add_argument("--published", action="store_true", help=beside)
     seen = _command(commands, mask, "the tokens of conversations, coloured by part and weight")
     rows = "rows of the dataset, from 0; the first three else"
     seen.add_argument("--rows", type=_numbers, metavar="0,5,7", help=rows)
@@ -555,9 +597,13 @@ def _parser() -> argparse.ArgumentParser:
     told.add_argument("--unit", choices=("words", "tokens"), default="words", help=unit)
     file = ("file", "FILE", "JSON lines, a JSON list, parquet or csv, also .gz or .zst")
     _command(commands, advise, "should you train on the instructions of this dataset?", file)
-    files = ("files", "FILE", "FastChat's judgments, alpaca_eval's annotations, or a step's folder", "+")
+    theirs = "lm-eval's results, alpaca_eval's leaderboards and annotations, FastChat's judgments; or lm-eval's folder"
+    files = ("files", "FILE", theirs, "+")
     taken = _command(
-        commands, ingest, "verdicts of others as rows of the ledger, with their source named", files
+        commands,
+        ingest,
+        "results and verdicts of others as rows of the ledger, with their source named",
+        files,
     )
     files = ("files", "FILE", "FastChat's answers, or alpaca_eval's model outputs", "+")
     judged = _command(commands, judge, "have answers judged that are in files, e.g. judge.model=NAME", files)
@@ -606,6 +652,13 @@ def _free_name(text: str) -> str:
     return text
 
 
+def _words_of(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(","))
+    if not all(words):
+        raise argparse.ArgumentTypeError("give names with commas between them, e.g. dataset,loss")
+    return words
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(number) for number in text.split(",")]
@@ -622,6 +675,6 @@ def _intermixed(arguments: list[str]) -> list[str]:
             others.append(word)
             continue
         options.append(word)
-        if word in ("--rows", "--unit", "--sweep"):
+        if word in ("--rows", "--unit", "--sweep", "--columns", "--of"):
             options += [next(rest, "")]
     return [*arguments[:1], *options, *others]

@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from im_bench.analysis import measures
+from im_bench.carding import write_cards
 from im_bench.config import Run, judge_for
 from im_bench.data.labels import LABELS
 from im_bench.evaluation.benchmarks import missing_score
@@ -55,9 +57,10 @@ def run_sweep(name: str, cells: Sequence[Cell], observer: Observer) -> Outcome:
         keeper.tidy()
     finally:
         ledger = [row for cell in cells for row in cell_rows(name, cell, store)]
-        scored = any(row.value is not None for row in ledger)
+        scored = any(row.value is not None and row.benchmark != measures.LENGTHS for row in ledger)
         if scored:
             write_ledger(run.paths.results / FILE, name, ledger)
+        write_cards(cells, store)
     return Outcome(failures, scored)
 
 
@@ -81,14 +84,20 @@ def _unexplained(todo: Sequence[Step], store: Store, failures: Sequence[Failure]
 
 
 def cell_rows(sweep: str, cell: Cell, store: Store) -> list[Row]:
-    """The ledger rows of a cell; a benchmark without a record has one row without a value."""
+    """The ledger rows of a cell; a benchmark or an analysis without a record has one row without a value."""
     found = []
-    trained = _trained(cell, store)
+    words = _words(cell, store)
+    trained = {"examples": words.get("examples"), "ratio": words.get("instruction_over_output")}
+    of_cell: dict[str, Any] = {"sweep": sweep, "cell": cell.key, **trained}
     for name, step in cell.benchmarks.items():
         scores = read_scores(store.path(step)) if store.done(step) else [missing_score(name)]
-        found += rows(
-            cell.run, called_now(scores, cell.run, name), sweep=sweep, cell=cell.key, step=step.key, **trained
-        )
+        found += rows(cell.run, called_now(scores, cell.run, name), step=step.key, **of_cell)
+    for name, step in cell.analyses.items():
+        lacking = measures.missing(name, trained=cell.run.loss.trains)
+        scores = read_scores(store.path(step)) if store.done(step) else [lacking]
+        found += rows(cell.run, scores, step=step.key, **of_cell)
+    if words and store.done(cell.checkpoint):
+        found += rows(cell.run, measures.lengths(words), step=cell.checkpoint.key, **of_cell)
     return found
 
 
@@ -98,10 +107,9 @@ def called_now(scores: Sequence[Score], run: Run, benchmark: str) -> list[Score]
     return [replace(each, judge=judge) if each.judge else each for each in scores]
 
 
-def _trained(cell: Cell, store: Store) -> dict[str, Any]:
-    """How many conversations were chosen for a cell, and their ratio; nothing of the base model."""
+def _words(cell: Cell, store: Store) -> dict[str, Any]:
+    """How many conversations were chosen for a cell, and how long they are; nothing of the base model."""
     labels = store.path(cell.checkpoint) / LABELS
     if not cell.run.loss.trains or not labels.exists():
-        return {"examples": None, "ratio": None}
-    report = json.loads(labels.read_text())
-    return {"examples": report["words"]["examples"], "ratio": report["words"]["instruction_over_output"]}
+        return {}
+    return json.loads(labels.read_text())["words"]

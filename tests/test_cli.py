@@ -117,7 +117,10 @@ def refused(said: Said, reason: str) -> None:
         ("judge.temprature=0", "judge.temprature: there is no such key; did you mean judge.temperature?"),
         ("~benchmark.pica", "benchmark.pica: there is no such key; did you mean benchmark.piqa?"),
         ("model.id=x/y", "model.id: the chosen model has no such key"),
-        ("zzz=1", "zzz: there is no such key; there are benchmark, dataset, engine, experiment, judge, "),
+        (
+            "zzz=1",
+            "zzz: there is no such key; there are analysis, benchmark, dataset, engine, experiment, judge, ",
+        ),
         ("+train.momentum=1", "train.momentum: there is no such key"),
         ("loss", "loss: an override is KEY=VALUE, e.g. loss=im"),
         ("loss=im=it", "loss=im=it: an override is KEY=VALUE, e.g. loss=im"),

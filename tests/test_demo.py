@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
+from im_bench.analysis.pairs import score
+from im_bench.items import read_outcomes
 from im_bench.report.collect import FILE, Row, read_ledger
+from im_bench.store import finished
 
 pytestmark = pytest.mark.slow
 
@@ -128,6 +132,21 @@ def test_it_and_im_differ(demo: Demo) -> None:
         if abs(gain) > 2 * error > 0:
             differ.add((dataset, benchmark))
     assert differ
+
+
+def test_every_score_is_the_score_of_its_items(demo: Demo) -> None:
+    """What is tested in pairs is what the table shows: in percent, or points for MT-Bench."""
+    folders = finished(demo.results / "store")
+    heads = [row for row in demo.rows if row.task == row.benchmark and row.loss == "im"]
+    assert len({row.benchmark for row in heads}) == 21
+    for row in heads:
+        kept = read_outcomes(folders[row.step], row.metric if row.benchmark == "humaneval" else None)
+        shown = 1.0 if row.benchmark == "mt_bench" else 100.0
+        percent = row.metric in ("ter,none", "win_rate", "score")
+        value = (row.value or 0.0) * (1.0 if percent else 100.0)
+        assert score(kept.outcome, kept.size, np.unique(kept.stratum, return_inverse=True)[1]) * shown == (
+            pytest.approx(value)
+        ), row.benchmark
 
 
 def test_a_second_run_does_no_step_and_writes_the_same_bytes(demo: Demo) -> None:

@@ -182,11 +182,11 @@ def test_tables_have_a_row_for_each_epoch_and_differences_within_it(
     assert [row[1:] for row in (found[0], *found[2:])] == [
         ["Epoch", "Loss", "Understanding & Knowledge"],
         ["1", "it", "10.00"],
-        ["", "im", "20.00 (+10.00)"],
+        ["", "im", "20.00 (\u219110.00)"],
         ["2", "it", "20.00"],
-        ["", "im", "40.00 (+20.00)"],
+        ["", "im", "40.00 (\u219120.00)"],
         ["3", "it", "30.00"],
-        ["", "im", "60.00 (+30.00)"],
+        ["", "im", "60.00 (\u219130.00)"],
     ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from im_bench.config.analysis import Analyses
 from im_bench.config.benchmark import Benchmark
 from im_bench.config.dataset import Dataset
 from im_bench.config.engine import Engine
@@ -48,6 +49,20 @@ class Report(Frozen):
     baseline: str
     """The loss that differences are to."""
     reading: Literal["corrected", "published"]
+    seeds: Literal["each", "pooled"] = "each"
+    """Whether cells that only their seed tells apart have a row each, or one together."""
+    judge: tuple[str, ...] = ()
+    """The judges whose scores are shown, where a benchmark has those of several; none are whoever there is."""
+
+    mixed: bool = False
+    """Whether scores by different judges, or of different versions of a task, may share a column."""
+    tables: tuple[Literal[2, 3, 4, 5, 7], ...] = ()
+    """The paper's tables besides Table 1 whose form the sweep's numbers take too."""
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def one_judge_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class Training(Frozen):
@@ -75,12 +90,13 @@ class Training(Frozen):
 class Run(Training):
     """One cell as composed: what to compute, and where."""
 
-    benchmark: dict[str, Benchmark]
+    benchmark: dict[str, Benchmark] = {}
+    analysis: Analyses = Analyses()
     judge: Judge
     epoch: Count | None = None
     """After which epoch of the training the checkpoint is scored; null is the last."""
     limit: Count | None
-    """At most so many items of every task; null is all."""
+    """At most so many items of every task, and conversations of an analysis; null is all."""
     engine: Engine
     runtime: Runtime
     launcher: Launcher
@@ -119,10 +135,19 @@ class Run(Training):
         """As `epoch`, but null where the checkpoint is that of the whole training, or of none."""
         return self.epoch if self.loss.trains and self.epoch != self.train.epochs else None
 
+    @property
+    def analyses(self) -> tuple[str, ...]:
+        """Those that can be made of this cell: of a base model, which was trained on nothing, held-out losses alone."""
+        heldout = self.analysis.losses is not None and self.analysis.losses.heldout is not None
+        return tuple(
+            name for name in self.analysis.chosen if self.loss.trains or (name == "losses" and heldout)
+        )
+
     @model_validator(mode="after")
     def something_is_measured(self) -> Self:
-        if not self.benchmark:
+        if not self.benchmark and not self.analysis:
             raise ValueError(
-                "benchmark: at least one is needed, e.g. benchmark=all or benchmark=[piqa,mt_bench]"
+                "benchmark: at least one is needed, e.g. benchmark=all or benchmark=[piqa,mt_bench]; or an analysis, "
+                "e.g. analysis=[losses,memorisation]"
             )
         return self

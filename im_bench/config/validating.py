@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
 from im_bench.config.run import Paths, Report, Run, Training
-from im_bench.config.values import UserError, ValueNeeded
+from im_bench.config.values import Frozen, UserError, ValueNeeded
 
 Shape = TypeVar("Shape", bound=BaseModel)
 SCALAR = ("int_type", "float_type", "string_type", "bool_type", "path_type", "literal_error")
@@ -68,11 +68,17 @@ def _validated(cfg: DictConfig, shape: type[Shape], unknown: Callable[[str], str
         raise UserError("\n".join(_sentence(problem, unknown) for problem in error.errors())) from None
 
 
+class _Reported(Frozen):
+    paths: Paths
+    report: Report
+
+
 def report_values(cfg: DictConfig) -> tuple[Paths, Report]:
     """What rendering scores again needs of a composed config; what else is missing or wrong does not matter."""
-    paths, report = (OmegaConf.to_container(cfg[group], resolve=True) for group in ("paths", "report"))
+    values = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("paths", "report")}
     try:
-        return Paths.model_validate(paths), Report.model_validate(report)
+        found = _Reported.model_validate(values)
+        return found.paths, found.report
     except ValidationError as error:
         raise UserError("\n".join(_sentence(problem) for problem in error.errors())) from None
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from im_bench.analysis.measures import ANALYSIS, HELDOUT, HELDOUT_NEW, LENGTHS
+from im_bench.config import Report
 from im_bench.report.collect import Row
 from im_bench.report.readings import WMT, Entry, Reading
 from im_bench.report.words import BENCHMARKS, benchmark_column, listed
 
 PARTIAL_MARK = "\u2020"
 """A dagger: the number rests on fewer outcomes than items."""
+SUSPECT_MARK = "\u2021"
+"""A double dagger: a number that the paper prints, and that is not to be believed."""
+
+
+SAME_ITEMS = {HELDOUT_NEW: HELDOUT, "alpaca_eval_2_length_controlled": "alpaca_eval_2"}
+"""Tasks whose items are those of another, or some of them."""
 
 
 def caption(
     entries: Iterable[Entry], asked: Mapping[str, Sequence[str]], reading: Reading
 ) -> tuple[str, ...]:
-    """Sentences on unit, reading, judges, counts and gaps, each only where it applies."""
+    """Sentences on unit, reading, judges, versions, counts and gaps, each only where it applies."""
     shown = list(entries)
     used = sorted({row for entry in shown for row in entry.rows}, key=lambda row: row.place)
     benchmarks = {benchmark for group in asked.values() for benchmark in group}
@@ -23,13 +31,39 @@ def caption(
         *_units(benchmarks),
         *_reading(benchmarks, used, reading),
         *_judges(used),
+        *_versions(used),
+        *_analyses(used),
         *_bill(used),
         *_notes(used),
         *_items(used),
         *_partial(row for entry in shown if entry.partial for row in entry.rows),
         *_truncated(used),
+        *_suspects(shown),
         *_gaps(shown),
     )
+
+
+def tested_how(adjusted: Sequence[float | None], shared: Sequence[str], wanted: Report) -> list[str]:
+    """What a star means, of the adjusted p-values of the differences that are shown.
+
+    Args:
+        shared: headings of columns in which a difference is of fewer items than the scores are.
+    """
+    tested = [p for p in adjusted if p is not None]
+    if not adjusted:
+        return []
+    if wanted.reading == "published":
+        return ["No difference is tested: the published reading is no question to items."]
+    if not tested:
+        return ["No difference is tested, as the items of these scores are not at hand."]
+    some = f" ({len(tested)} of {len(adjusted)} are tested)" if len(tested) < len(adjusted) else ""
+    alone = "items alone, and not of training again with another seed"
+    both = "Where one loss lacks items or seeds of the other, the difference is of those that both have"
+    return [
+        "* p < 0.05, two-sided, over the same items under both losses, adjusted by Holm over the tested scores of a "
+        f"cell{some}; the chance is that of {'items and seeds' if wanted.seeds == 'pooled' else alone}.",
+        *([f"{both}: {', '.join(shared)}."] if shared else []),
+    ]
 
 
 def left_out(asked: Mapping[str, Sequence[str]]) -> list[str]:
@@ -75,6 +109,17 @@ def _reading(benchmarks: set[str], used: Iterable[Row], reading: Reading) -> lis
     return [f"{'; '.join([start, *facts])}."] if facts else []
 
 
+def _analyses(used: Iterable[Row]) -> list[str]:
+    """What the numbers of analyses are, and which way they say what."""
+    found = {row.benchmark for row in used if row.category == ANALYSIS}
+    if not found - {LENGTHS}:
+        return []
+    return [
+        "Losses and KL are in nats. Of a loss on what was held out, of BLEU and of what is given back, less is less "
+        "overfitting; a training loss is neither good nor bad."
+    ]
+
+
 def _judges(used: Iterable[Row]) -> list[str]:
     """Who judged what, unless the benchmark's own note says it."""
     judged: dict[str, set[str]] = {}
@@ -82,6 +127,27 @@ def _judges(used: Iterable[Row]) -> list[str]:
         if row.judge is not None and f"judge: {row.judge}" not in (row.reading_note or ""):
             judged.setdefault(row.judge, set()).add(row.benchmark)
     return [f"Judged by {judge}: {listed(benchmarks)}." for judge, benchmarks in sorted(judged.items())]
+
+
+def _versions(used: Iterable[Row]) -> list[str]:
+    """Of the tasks that are not of one version."""
+    found: dict[str, set[str]] = {}
+    for row in used:
+        if row.version and row.value is not None:
+            found.setdefault(row.benchmark, set()).add(row.version)
+    return [
+        f"{listed([benchmark])}: versions {' and '.join(sorted(versions))} of its task are mixed."
+        for benchmark, versions in found.items()
+        if len(versions) > 1
+    ]
+
+
+def _suspects(shown: Iterable[Entry]) -> list[str]:
+    """Why printed numbers are marked."""
+    return [
+        f"{SUSPECT_MARK} suspect: {why}."
+        for why in dict.fromkeys(entry.suspect for entry in shown if entry.suspect)
+    ]
 
 
 def _bill(used: Iterable[Row]) -> list[str]:
@@ -108,13 +174,19 @@ def _notes(used: Iterable[Row]) -> list[str]:
 
 
 def _items(used: Iterable[Row]) -> list[str]:
-    """How many items a benchmark has; the largest over the cells where they differ."""
-    per_cell: dict[tuple[str, str], int] = {}
+    """How many items a benchmark has; the largest over the cells where they differ.
+
+    Several numbers may be of the same items: those of an analysis, and a length-controlled win rate.
+    """
+    per_task: dict[tuple[str, str], dict[str, int]] = {}
     for row in used:
-        per_cell[row.benchmark, row.cell] = per_cell.get((row.benchmark, row.cell), 0) + row.total
+        if row.benchmark != LENGTHS:
+            task = SAME_ITEMS.get(row.task, row.task)
+            tasks = per_task.setdefault((row.benchmark, row.cell), {})
+            tasks[task] = max(row.total, tasks.get(task, 0))
     totals: dict[str, int] = {}
-    for (benchmark, _), total in per_cell.items():
-        totals[benchmark] = max(total, totals.get(benchmark, 0))
+    for (benchmark, _), tasks in per_task.items():
+        totals[benchmark] = max(sum(tasks.values()), totals.get(benchmark, 0))
     if not totals:
         return []
     start = f"Items per cell: {sum(totals.values())}"

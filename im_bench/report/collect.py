@@ -70,6 +70,8 @@ class Row:
     """After which the checkpoint was scored; None is the last."""
     source: str | None = None
     """The file that an ingested number was taken from."""
+    version: str | None = None
+    """Of lm-eval's task, where it is one."""
 
     @property
     def place(self) -> tuple[str, ...]:

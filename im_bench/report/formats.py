@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 from rich.text import Text
 
 from im_bench.drafts import drafted
-from im_bench.report.captions import PARTIAL_MARK
+from im_bench.report.captions import PARTIAL_MARK, SUSPECT_MARK
+from im_bench.report.comparisons import Compared
 from im_bench.report.readings import Entry
-from im_bench.report.tables import Difference, Line, Table
+from im_bench.report.tables import STAR, Difference, Line, Table
+from im_bench.report.words import Column
 
 MISSING = "n/a"
-CSV_HEADER = (
-    *("sweep", "cell", "model", "dataset", "subset", "seed", "epoch", "loss", "column"),
-    *("value", "difference", "stderr", "difference_stderr", "count", "total"),
+UP, DOWN = "\u2191", "\u2193"
+MARKS = f"{PARTIAL_MARK}{SUSPECT_MARK}{STAR}"
+COMPARED = (
+    *("difference", "low", "high", "stderr", "item_stderr", "seed_stderr", "p", "test"),
+    *("items", "units", "clustered", "seeds", "detectable"),
 )
+COMPARISONS_HEADER = (
+    *("model", "dataset", "subset", "seed", "epoch", "loss", "baseline", "family", "column", *COMPARED),
+    *("p_holm", "note"),
+)
+OF_CELLS = ("cell", "model", "dataset", "subset", "seed", "epoch", "loss")
+NUMBERS = ("value", "difference", "stderr", "difference_stderr", "low", "high", "p", "count", "total")
+NONE = Difference(None, None)
 _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -30,62 +42,39 @@ _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"} | {
     "[": "{[}",
     "]": "{]}",
     PARTIAL_MARK: r"$^\dagger$",
+    SUSPECT_MARK: r"$^\ddagger$",
+    UP: r"$\uparrow$",
+    DOWN: r"$\downarrow$",
+    STAR: r"$^*$",
 }
-
-
-class Labels(NamedTuple):
-    """The leading columns: only what tells this table's rows apart.
-
-    `groups` has a line's dataset, and model, subset and seed where they differ; `names` its loss within them.
-    """
-
-    group_headings: tuple[str, ...]
-    name_headings: tuple[str, ...]
-    groups: tuple[tuple[str, ...], ...]
-    names: tuple[tuple[str, ...], ...]
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        return self.group_headings + self.name_headings
-
-    @property
-    def starts(self) -> list[bool]:
-        """Whether the line begins a new group."""
-        return [number == 0 or self.groups[number - 1] != group for number, group in enumerate(self.groups)]
-
-    @property
-    def lines(self) -> list[tuple[str, ...]]:
-        """Group and name of each line, without repeating the group."""
-        blank = ("",) * len(self.group_headings)
-        groups = [group if start else blank for group, start in zip(self.groups, self.starts, strict=True)]
-        return [group + name for group, name in zip(groups, self.names, strict=True)]
 
 
 def to_markdown(table: Table) -> str:
     """A pipe table with its caption as a list."""
-    labels = labelled(table)
+    labels = table.labels
     headings = [*labels.headings, *(column.heading for column in table.columns)]
     rule = ["---"] * len(labels.headings) + ["---:"] * len(table.columns)
     body = [
-        [*(_plain(text) for text in own), *_together(line)]
+        [*(_plain(text) for text in own), *_together(table, line)]
         for own, line in zip(labels.lines, table.lines, strict=True)
     ]
     grid = "\n".join(
         f"| {' | '.join(cells)} |" for cells in [[_plain(text) for text in headings], rule, *body]
     )
-    said = "\n".join(f"- {_plain(sentence)}" for sentence in table.caption)
+    # A sentence that begins with a star would be read as emphasis or as another list.
+    said = "\n".join(f"- {_plain(sentence).replace('*', chr(92) + '*')}" for sentence in table.caption)
     return f"{grid}\n\n{said}\n"
 
 
 def to_latex(table: Table) -> str:
     """A `table*` float; the document needs the package booktabs and nothing else."""
-    labels = labelled(table)
+    labels = table.labels
     headings = [*labels.headings, *(column.short for column in table.columns)]
     layout = "l" * len(labels.headings) + "r" * len(table.columns)
     rows = [f"{' & '.join(_latex(text) for text in headings)} \\\\", r"\midrule"]
     for start, own, line in zip(labels.starts, labels.lines, table.lines, strict=True):
         rows += [r"\midrule"] if start and line is not table.lines[0] else []
-        rows += _latex_rows([_latex(text) for text in own], line)
+        rows += _latex_rows([_latex(text) for text in own], table, line)
     said = " ".join(_latex(sentence) for sentence in (*_abbreviations(table), *table.caption))
     return "\n".join(
         [
@@ -105,118 +94,199 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Long form: one line per cell and column. Empty is missing; numbers as in the table, to six places."""
+    """Long form: one line per number. Empty is missing; numbers as in the table, to six places.
+
+    A table of cells says all that tells a cell from the others; any other table what its rows are called.
+    """
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for line in table.lines:
-        differences = line.differences or (Difference(None, None),) * len(line.entries)
-        for column, entry, difference in zip(table.columns, line.entries, differences, strict=True):
-            numbers = (entry.value, difference.value, entry.stderr, difference.stderr)
-            cell = (line.cell.name, *line.cell.group, line.cell.loss)
-            exact = ("" if number is None else f"{number:.6f}" for number in numbers)
-            writer.writerow((table.name, *cell, column.id, *exact, entry.count, entry.total))
+    writer.writerow(header(table))
+    for record in records(table):
+        writer.writerow(f"{value:.6f}" if isinstance(value, float) else value for value in record)
     return out.getvalue()
 
 
-def to_terminal(table: Table) -> Text:
-    """For a rich console: the differences stand below their scores, so that eighty columns are enough."""
-    labels = labelled(table)
-    names = [f" {' '.join(name)} " for name in labels.names]
-    width = max(len(name) for name in names)
-    text = Text(" " * width + "".join(_ranged(column.short) for column in table.columns) + "\n")
-    for start, group, name, line in zip(labels.starts, labels.groups, names, table.lines, strict=True):
-        if start:
-            text.append(f"{', '.join(filter(None, group))}\n", style="bold")
-        text.append(f"{name:<{width}}{''.join(_ranged(_number(entry)) for entry in line.entries)}\n")
-        if line.differences is not None:
-            text.append(" " * width)
-            for difference in line.differences:
-                text.append(_ranged(_signed(difference)), style=_colour(difference))
-            text.append("\n")
+def header(table: Table) -> tuple[str, ...]:
+    """What each number of a table comes with."""
+    named = OF_CELLS if table.scored else tuple(heading.lower() for heading in table.labels.headings)
+    return ("sweep", *named, "column", *NUMBERS)
+
+
+def records(table: Table) -> Iterator[tuple[object, ...]]:
+    """Every number of a table with what `header` says; None is missing."""
+    for line, called in zip(table.lines, _called(table), strict=True):
+        for column, entry, difference in zip(table.columns, line.entries, _each(line), strict=True):
+            if entry is not None:
+                to = difference or NONE
+                numbers = (entry.value, to.value, entry.stderr, to.stderr, to.low, to.high, to.p)
+                yield (table.name, *called, column.id, *numbers, entry.count, entry.total)
+
+
+def _called(table: Table) -> list[tuple[object, ...]]:
+    """What a csv says of each line."""
+    if table.scored:
+        return [(each.cell.name, *each.cell.group, each.cell.loss) for each in table.scored]
+    return [(*group, *name) for group, name in zip(table.labels.groups, table.labels.names, strict=True)]
+
+
+def to_terminal(table: Table, width: int = 80) -> Text:
+    """For a rich console: differences stand below their scores, and columns beyond the width below the others."""
+    names = [f" {' '.join(filter(None, name))} " for name in table.labels.names]
+    margin = max((len(name) for name in names), default=0)
+    text = Text()
+    for number, block in enumerate(_blocks(_widths(table), width - margin)):
+        text.append("\n" if number else "")
+        heads = [_ranged(column.short, size) for column, size in _of(block, table.columns)]
+        text.append(f"{' ' * margin}{''.join(heads)}\n")
+        labels = zip(table.labels.starts, table.labels.groups, names, table.lines, strict=True)
+        for start, group, name, line in labels:
+            if start and any(group):
+                text.append(f"{_headed(table, group)}\n", style="bold")
+            _append(text, f"{name:<{margin}}", table, line, block)
     said = "\n".join((*_abbreviations(table), *table.caption))
     return text.append(f"\n{said}", style="dim")
 
 
-def write_table(
-    folder: Path, name: str, table: Table, *, formats: tuple[str, ...] = ("md", "tex", "csv")
-) -> None:
-    """Write `<name>.<format>` into `folder`, each by rename."""
-    render = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix in formats:
-        with drafted(folder / f"{name}.{suffix}") as draft:
-            draft.write_bytes(render[suffix](table).encode())
+def _headed(table: Table, group: Sequence[str]) -> str:
+    """What a group is called; a number says what it is of."""
+    named = zip(table.labels.group_headings, group, strict=True)
+    return ", ".join(
+        f"{heading.lower()} {word}" if word.isdigit() else word for heading, word in named if word
+    )
 
 
-def labelled(table: Table) -> Labels:
-    """What the rows of a table are called."""
-    cells = [line.cell for line in table.lines]
-    trained = [cell for cell in cells if cell.dataset is not None]
-    group = {
-        "Model": [cell.model for cell in cells] if len({cell.model for cell in cells}) > 1 else None,
-        "Dataset": [cell.dataset or "(base model)" for cell in cells],
-        "Subset": [cell.subset or "" for cell in cells]
-        if len({cell.subset for cell in trained}) > 1
-        else None,
-        "Seed": [str(cell.seed) for cell in cells] if len({cell.seed for cell in cells}) > 1 else None,
-        "Epoch": [str(cell.epoch or "") for cell in cells]
-        if len({cell.epoch for cell in trained}) > 1
-        else None,
-    }
-    alike = len({(cell.group, cell.loss) for cell in cells}) < len(cells)
-    name = {"Loss": [cell.loss for cell in cells], "Cell": [cell.name for cell in cells] if alike else None}
-    group_words = {heading: words for heading, words in group.items() if words is not None}
-    name_words = {heading: words for heading, words in name.items() if words is not None}
-    groups, names = zip(*group_words.values(), strict=True), zip(*name_words.values(), strict=True)
-    return Labels(tuple(group_words), tuple(name_words), tuple(groups), tuple(names))
+Block = list[tuple[int, int]]
+"""Columns by their place, each with its width."""
+T = TypeVar("T")
 
 
-def _number(entry: Entry) -> str:
+def _blocks(widths: Sequence[int], room: int) -> list[Block]:
+    """The columns in as many lines as they need."""
+    blocks: list[Block] = [[]]
+    for place, size in enumerate(widths):
+        if blocks[-1] and sum(known for _, known in blocks[-1]) + size > room:
+            blocks.append([])
+        blocks[-1].append((place, size))
+    return blocks
+
+
+def _of(block: Block, values: Sequence[T]) -> list[tuple[T, int]]:
+    return [(values[place], size) for place, size in block]
+
+
+def _append(text: Text, name: str, table: Table, line: Line, block: Block) -> None:
+    numbers = _of(block, _numbers(table, line))
+    text.append(f"{name}{''.join(_ranged(number, size) for number, size in numbers)}\n")
+    if line.differences is not None:
+        text.append(" " * len(name))
+        pairs = list(zip(table.columns, line.differences, strict=True))
+        for (column, difference), size in _of(block, pairs):
+            text.append(_ranged(_signed(difference, column), size), style=_colour(difference, column))
+        text.append("\n")
+
+
+def write_table(folder: Path, name: str, table: Table) -> None:
+    """Write `<name>.md`, `.tex` and `.csv` into `folder`, each by rename."""
+    for suffix, text in (("md", to_markdown(table)), ("tex", to_latex(table)), ("csv", to_csv(table))):
+        _write(folder / f"{name}.{suffix}", text)
+
+
+def write_comparisons(folder: Path, name: str, found: Sequence[Compared]) -> None:
+    """Write every difference with its interval and test into `<name>.csv`; none where nothing is compared."""
+    if found:
+        _write(folder / f"{name}.csv", comparisons_csv(found))
+
+
+def comparisons_csv(found: Sequence[Compared]) -> str:
+    """One line per cell and column; `detectable` is the smallest difference that such items would show."""
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COMPARISONS_HEADER)
+    for each in found:
+        known = [getattr(each.found, name, None) for name in COMPARED]
+        said = (f"{number:.6g}" if isinstance(number, float) else number for number in known)
+        holm = "" if each.p is None else f"{each.p:.6g}"
+        called = (*each.cell.group, each.cell.loss, each.baseline, each.family, each.column.id)
+        writer.writerow((*called, *said, holm, each.note))
+    return out.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with drafted(path) as draft:
+        draft.write_bytes(text.encode())
+
+
+def _numbers(table: Table, line: Line) -> list[str]:
+    return [_number(entry, column) for entry, column in zip(line.entries, table.columns, strict=True)]
+
+
+def _number(entry: Entry | None, column: Column) -> str:
+    if entry is None:
+        return ""
     if entry.value is None:
         return MISSING
-    return f"{entry.value:.2f}{PARTIAL_MARK if entry.partial else ''}"
+    mark = SUSPECT_MARK if entry.suspect else PARTIAL_MARK if entry.partial else ""
+    return f"{entry.value:.{column.digits}f}{mark}"
 
 
-def _signed(difference: Difference) -> str:
+def _signed(difference: Difference | None, column: Column) -> str:
+    """Its direction, its size, and a star where it is significant; one that rounds to nothing has none of these."""
+    if difference is None:
+        return ""
     if difference.value is None:
         return MISSING
-    # A difference of -0.001 is shown as no difference, not as a negative one.
-    return f"{round(difference.value, 2) + 0.0:+.2f}"
+    size = f"{abs(difference.value):.{column.digits}f}"
+    if float(size) == 0:
+        return size
+    return f"{UP if difference.value > 0 else DOWN}{size}{STAR if difference.significant else ''}"
 
 
-def _together(line: Line) -> list[str]:
-    if line.differences is None:
-        return [_number(entry) for entry in line.entries]
-    pairs = zip(line.entries, line.differences, strict=True)
-    return [f"{_number(entry)} ({_signed(difference)})" for entry, difference in pairs]
+def _each(line: Line) -> tuple[Difference | None, ...]:
+    return line.differences or (None,) * len(line.entries)
 
 
-def _latex_rows(labels: list[str], line: Line) -> list[str]:
+def _together(table: Table, line: Line) -> list[str]:
+    signed = [_signed(to, column) for to, column in zip(_each(line), table.columns, strict=True)]
+    pairs = zip(_numbers(table, line), signed, strict=True)
+    return [f"{number} ({sign})" if sign else number for number, sign in pairs]
+
+
+def _latex_rows(labels: list[str], table: Table, line: Line) -> list[str]:
     """The scores, and below them the differences: side by side they are wider than a page."""
-    # The mark hangs over to the right, so that the digits stay aligned.
-    hanging = [_number(entry).replace(PARTIAL_MARK, r"\rlap{$^\dagger$}") for entry in line.entries]
-    scores = " & ".join([*labels, *hanging])
+    scores = " & ".join([*labels, *map(_hanging, _numbers(table, line))])
     if line.differences is None:
         return [rf"{scores} \\"]
-    signed = [_signed(difference).replace("+", "$+$").replace("-", "$-$") for difference in line.differences]
-    return [
-        rf"{scores} \\[-3pt]",
-        " & ".join([*("" for _ in labels), *(rf"{{\tiny {sign}}}" for sign in signed)]) + r" \\",
+    signed = [
+        _hanging(_signed(to, column)) for to, column in zip(line.differences, table.columns, strict=True)
     ]
+    below = [rf"{{\tiny {sign}}}" if sign else "" for sign in signed]
+    return [rf"{scores} \\[-3pt]", " & ".join([*("" for _ in labels), *below]) + r" \\"]
 
 
-def _ranged(text: str) -> str:
-    """Seven columns, of which the last is for the mark, so that the digits stay aligned."""
-    digits = text.removesuffix(PARTIAL_MARK)
-    return f"{digits:>6}{text[len(digits) :]:1}"
+def _hanging(number: str) -> str:
+    """In LaTeX; a mark hangs over to the right, so that the digits stay aligned."""
+    digits = number.rstrip(MARKS)
+    mark = _latex(number[len(digits) :])
+    return _latex(digits) + (rf"\rlap{{{mark}}}" if mark else "")
 
 
-def _colour(difference: Difference) -> str:
-    shown = _signed(difference)
-    if difference.value is None or float(shown) == 0:
+def _widths(table: Table) -> list[int]:
+    """Of each column on a terminal: seven where that is enough."""
+    return [max(7, len(column.short) + 1, 5 + column.digits) for column in table.columns]
+
+
+def _ranged(text: str, width: int) -> str:
+    """The last column is for the mark, so that the digits stay aligned."""
+    digits = text.rstrip(MARKS)
+    return f"{digits:>{width - 1}}{text[len(digits) :]:1}"
+
+
+def _colour(difference: Difference | None, column: Column) -> str:
+    shown = _signed(difference, column)
+    if shown[:1] not in (UP, DOWN) or column.better == "neither":
         return "dim"
-    return "green" if float(shown) > 0 else "red"
+    return "green" if (shown[0] == UP) == (column.better == "higher") else "red"
 
 
 def _abbreviations(table: Table) -> list[str]:

@@ -34,6 +34,8 @@ class Entry:
     value: float | None
     stderr: float | None
     rows: tuple[Row, ...]
+    suspect: str = ""
+    """Why a number that the paper prints is not to be believed."""
 
     @property
     def count(self) -> int:
@@ -56,6 +58,12 @@ def benchmark_entry(rows: Sequence[Row], benchmark: str, reading: Reading) -> En
     """The score of one benchmark from the rows of one cell."""
     row = headline(rows, benchmark, reading)
     return MISSING if row is None else _entry(row, reading)
+
+
+def task_entry(rows: Sequence[Row]) -> Entry:
+    """The number of one task and metric of one cell, as it stands in the ledger."""
+    row = next(iter(rows), None)
+    return MISSING if row is None else Entry(row.value, row.stderr, (row,))
 
 
 def category_entry(
@@ -83,6 +91,12 @@ def headline(rows: Iterable[Row], benchmark: str, reading: Reading) -> Row | Non
     found = [row for row in rows if row.benchmark == benchmark and row.task == benchmark]
     if len(found) <= 1:
         return next(iter(found), None)
+    judges = sorted({row.judge for row in found if row.judge})
+    if len(judges) > 1:
+        raise UserError(
+            f"cell {found[0].cell}: {benchmark} is judged by {' and '.join(judges)}; choose one, "
+            f"report.judge={judges[0]}"
+        )
     if any("temperature=" not in row.metric for row in found):
         metrics = ", ".join(row.metric for row in found)
         raise UserError(

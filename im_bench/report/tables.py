@@ -1,224 +1,341 @@
-"""Tables as values: pure functions of the ledger's rows, in the form of the paper's Table 1.
+"""Tables as values: pure functions of the ledger's rows and of what paired tests say of their items.
 
-Rows are cells, the base model first and then each dataset under its losses; differences are to the baseline
-loss on the same dataset. A benchmark counts as asked when any cell of the sweep has a row of it: then a cell
-without it shows n/a. A benchmark that nobody was asked is left out for everybody, and the caption says so.
+Table 1 of the paper has a row for each cell, the base model first and then each dataset under its losses; any other
+table is the same numbers in other rows and columns. Differences are to the baseline loss, all else being equal. A
+benchmark counts as asked when any cell of the sweep has a row of it: then a cell without it shows n/a. A benchmark
+that nobody was asked is left out for everybody, and the caption says so.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from im_bench.config import UserError
-from im_bench.report.captions import caption, left_out
+from im_bench.analysis.measures import ANALYSIS
+from im_bench.analysis.seeds import Pooled
+from im_bench.analysis.significance import Comparison, holm
+from im_bench.config import Report, UserError
+from im_bench.report import measures
+from im_bench.report.captions import caption, left_out, tested_how
+from im_bench.report.cells import PAPER, Cell, cells_of
 from im_bench.report.collect import UNKNOWN, Row
-from im_bench.report.readings import (
-    JUDGED,
-    Entry,
-    Reading,
-    benchmark_entry,
-    category_entry,
-    mean,
-    translation_leaves,
-)
-from im_bench.report.words import CATEGORIES, Column, benchmark_column, in_order
+from im_bench.report.labels import Labels, labels_of
+from im_bench.report.measures import Measure
+from im_bench.report.readings import JUDGED, MISSING, Entry
+from im_bench.report.seeds import pooled
+from im_bench.report.words import Column
 
-
-class Cell(NamedTuple):
-    """What tells one row of a table from the others."""
-
-    model: str
-    dataset: str | None
-    subset: str | None
-    seed: int
-    epoch: int | None
-    loss: str
-    name: str
-
-    @property
-    def group(self) -> tuple[str, str | None, str | None, int, int | None]:
-        """Cells that differ in the loss alone share it, and are compared with each other."""
-        return (self.model, self.dataset, self.subset, self.seed, self.epoch)
-
-    @property
-    def order(self) -> tuple[str, str, tuple[tuple[float, str], ...], int, int, int, str, str]:
-        """Base model, then datasets by name; none, it, what lies between, im, what builds on im."""
-        ends = {"none": 0, "it": 1, "im": 3}
-        rank = ends.get(self.loss, 4 if self.loss.startswith("im_") else 2)
-        return (
-            self.model,
-            self.dataset or "",
-            _by_number(self.subset or ""),
-            self.seed,
-            self.epoch or 0,
-            rank,
-            self.loss,
-            self.name,
-        )
+ALPHA = 0.05
+STAR = "*"
+"""Of a difference with p < ALPHA."""
+Tests = Mapping[Cell, Mapping[str, Comparison | Pooled]]
+"""What is known of each cell's difference to its baseline, by column."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """To the baseline, in the unit of the column. `stderr` takes the two scores as independent."""
+    """To the baseline, in the unit of the column."""
 
     value: float | None
     stderr: float | None
+    """Of the items in pairs where they were compared; else it takes the two scores as independent."""
+    low: float | None = None
+    high: float | None = None
+    """The 95% interval; None where the items could not be compared."""
+    p: float | None = None
+    """Adjusted by Holm over the columns of the table; None where the items could not be compared."""
+    whole: bool = True
+    """Whether it is of all items, and seeds, that the two scores are of; else of those that both have."""
+
+    @property
+    def significant(self) -> bool:
+        return self.p is not None and self.p < ALPHA
+
+
+class Scored(NamedTuple):
+    """A cell's entries, and their differences to the baseline: none of the base model and of the baseline itself."""
+
+    cell: Cell
+    entries: tuple[Entry, ...]
+    differences: tuple[Difference | None, ...] | None
 
 
 @dataclass(frozen=True)
 class Line:
-    """One cell's row. Without differences for the base model and for the baseline itself."""
+    """One row of a table; no entry where there is nothing that could have one."""
 
-    cell: Cell
-    entries: tuple[Entry, ...]
-    differences: tuple[Difference, ...] | None
+    entries: tuple[Entry | None, ...]
+    differences: tuple[Difference | None, ...] | None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, lines and what is to be said under them; `name` is the sweep's."""
+    """Columns, lines, what these are called, and what is to be said under them; `name` is the sweep's."""
 
     name: str
     baseline: str
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    labels: Labels
     caption: tuple[str, ...]
+    scored: tuple[Scored, ...] = ()
+    """What each line is about, in a table with a line for each cell."""
 
 
-def _by_number(label: str) -> tuple[tuple[float, str], ...]:
-    """Sorts `random_200` before `random_1000`."""
-    words = re.split(r"_", label)
-    return tuple((float(word), "") if re.fullmatch(r"[\d.]+", word) else (0.0, word) for word in words)
+class Printed(NamedTuple):
+    """A cell whose numbers the paper prints, by column."""
+
+    cell: Cell
+    entries: Mapping[str, Entry]
 
 
-def category_table(rows: Sequence[Row], *, name: str, baseline: str, reading: Reading) -> Table:
+def category_table(
+    rows: Sequence[Row],
+    *,
+    name: str,
+    wanted: Report,
+    tests: Tests | None = None,
+    printed: Sequence[Printed] = (),
+) -> Table:
     """Table 1: categories, their mean, the judged benchmarks, each with its difference to the baseline.
 
     Raises:
-        UserError: when two judges meet in one column.
+        UserError: when scores that cannot be compared meet in one column.
     """
-    asked = _asked(rows)
-    one_judge_per_column(rows, asked.get(JUDGED, ()))
-    leaves = translation_leaves(rows)
-    categories = [column for column in CATEGORIES if column.id in asked]
-    judged = [benchmark_column(benchmark) for benchmark in asked.get(JUDGED, ())]
-    columns = (*categories, *([Column("mean", "Mean", "Mean")] if categories else ()), *judged)
-
-    def entries(cell_rows: Sequence[Row]) -> tuple[Entry, ...]:
-        scores = [category_entry(cell_rows, asked[column.id], reading, leaves) for column in categories]
-        overall = [mean(scores)] if categories else []
-        return (*scores, *overall, *(benchmark_entry(cell_rows, column.id, reading) for column in judged))
-
-    lines = _with_differences([Line(cell, entries(own), None) for cell, own in _cells(rows)], baseline)
-    means = (MEANS, *left_out(asked)) if categories else ()
-    said = (*_models(lines), *means, *_comparison(lines, baseline))
-    return Table(name, baseline, columns, lines, (*said, *caption(_entries(lines), asked, reading)))
+    found = measures.by_category(rows, wanted.reading)
+    return cell_table(rows, found, name=name, wanted=wanted, tests=tests, printed=printed)
 
 
-def benchmark_table(rows: Sequence[Row], *, name: str, baseline: str, reading: Reading) -> Table:
-    """Every benchmark's own score, one column each; no means, no differences."""
-    asked = _asked(rows)
-    one_judge_per_column(rows, asked.get(JUDGED, ()))
-    order = [*(column.id for column in CATEGORIES), JUDGED]
-    columns = tuple(
-        benchmark_column(benchmark) for category in order for benchmark in asked.get(category, ())
+def benchmark_table(rows: Sequence[Row], *, name: str, wanted: Report, tests: Tests | None = None) -> Table:
+    """As `category_table`, with every benchmark's own score in a column, and no means."""
+    found = measures.by_benchmark(rows, wanted.reading)
+    return cell_table(rows, found, name=name, wanted=wanted, tests=tests)
+
+
+def cell_table(
+    rows: Sequence[Row],
+    found: Sequence[Measure],
+    *,
+    name: str,
+    wanted: Report,
+    tests: Tests | None = None,
+    printed: Sequence[Printed] = (),
+    said: tuple[str, ...] = (),
+) -> Table:
+    """A row for each cell, a column for each measure; `said` begins the caption."""
+    scored = scores(rows, found, wanted=wanted, tests=tests, printed=printed)
+    return Table(
+        name=name,
+        baseline=wanted.baseline,
+        columns=tuple(each.column for each in found),
+        lines=tuple(Line(each.entries, each.differences) for each in scored),
+        labels=labels_of([each.cell for each in scored]),
+        caption=(*said, *said_of(rows, scored, found, wanted)),
+        scored=tuple(scored),
     )
-    lines = tuple(
-        Line(cell, tuple(benchmark_entry(own, column.id, reading) for column in columns), None)
-        for cell, own in _cells(rows)
+
+
+def scores(
+    rows: Sequence[Row],
+    found: Sequence[Measure],
+    *,
+    wanted: Report,
+    tests: Tests | None,
+    printed: Sequence[Printed] = (),
+) -> list[Scored]:
+    """The entries of every cell with their differences, in the order of the cells.
+
+    Raises:
+        UserError: when scores that cannot be compared meet in one column, or seeds are to be taken together and are
+            not several.
+    """
+    if not wanted.mixed:
+        check_comparable(rows)
+    cells = cells_of(rows)
+    ours = (
+        pooled(cells, found)
+        if wanted.seeds == "pooled"
+        else [(cell, tuple(each.entry(own) for each in found)) for cell, own in cells]
     )
-    return Table(name, baseline, columns, lines, (*_models(lines), *caption(_entries(lines), asked, reading)))
+    theirs = [
+        (each.cell, tuple(each.entries.get(measure.column.id, MISSING) for measure in found))
+        for each in printed
+    ]
+    every = sorted([*ours, *theirs], key=lambda pair: pair[0].order)
+    bases: dict[object, list[tuple[Entry, ...]]] = {}
+    for cell, entries in every:
+        if cell.loss == wanted.baseline:
+            bases.setdefault((cell.group, cell.source), []).append(entries)
+    return [
+        Scored(cell, entries, _differences(cell, entries, bases, found, wanted, (tests or {}).get(cell, {})))
+        for cell, entries in every
+    ]
 
 
 MEANS = "A category is the unweighted mean of its benchmarks, Mean that of the categories."
 ONE_JUDGE = (
-    "run the sweep again with one judge=NAME for all cells (answers are kept, only judging is repeated)"
+    "run the sweep again with one judge=NAME for all cells (answers are kept, only judging is repeated), or take them "
+    "together all the same, report.mixed=true"
 )
+ONE_VERSION = "report.mixed=true takes them together all the same"
 
 
-def one_judge_per_column(rows: Sequence[Row], judged: Iterable[str]) -> None:
-    """Refuse scores that cannot be compared.
+def check_comparable(rows: Sequence[Row]) -> None:
+    """Refuse a column with scores by different judges, or of different versions of a task.
 
     Raises:
-        UserError: naming the benchmark and its judges.
+        UserError: naming the benchmark, and its judges or versions.
     """
-    for benchmark in judged:
-        scores = [row for row in rows if row.benchmark == row.task == benchmark and row.value is not None]
-        judges = sorted({row.judge or "no judge named" for row in scores})
+    _check_analyses(rows)
+    heads = [row for row in rows if row.benchmark == row.task and row.value is not None]
+    for benchmark in dict.fromkeys(row.benchmark for row in heads):
+        own = [row for row in heads if row.benchmark == benchmark]
+        judges = sorted({row.judge or "no judge named" for row in own if row.category == JUDGED})
         if len(judges) > 1:
-            taken = any(row.source for row in scores)
-            remedy = "judge or ingest each with a --sweep NAME of its own" if taken else ONE_JUDGE
+            taken = any(row.source for row in own)
+            remedy = f"choose one, report.judge={judges[0]}" if taken else ONE_JUDGE
             raise UserError(
                 f"{benchmark}: scores by different judges do not share a column: {', '.join(judges)}; {remedy}"
             )
+        versions = sorted({row.version for row in own if row.version})
+        if len(versions) > 1:
+            raise UserError(
+                f"{benchmark}: scores of different versions of its task do not share a column: "
+                f"{'; '.join(_versions(own))}; {ONE_VERSION}"
+            )
 
 
-def _asked(rows: Iterable[Row]) -> Mapping[str, tuple[str, ...]]:
-    """The benchmarks with a row, by category, in the order of the paper."""
-    found: dict[str, set[str]] = {}
+def _check_analyses(rows: Iterable[Row]) -> None:
+    """Losses on two held-out sets, or two ways of counting BLEU, are two things."""
+    notes: dict[str, set[str]] = {}
     for row in rows:
-        found.setdefault(row.category, set()).add(row.benchmark)
-    known = {column.id for column in CATEGORIES} | {JUDGED}
-    assert found.keys() <= known, f"no such category: {', '.join(sorted(found.keys() - known))}"
-    return {category: in_order(benchmarks) for category, benchmarks in found.items()}
+        if row.category == ANALYSIS and row.reading_note:
+            notes.setdefault(measures.analysis_id(row), set()).add(row.reading_note)
+    for name, found in notes.items():
+        if len(found) > 1:
+            raise UserError(f"{name}: does not share a column: {'; '.join(sorted(found))}; {ONE_VERSION}")
 
 
-def _cells(rows: Iterable[Row]) -> list[tuple[Cell, list[Row]]]:
-    cells: dict[Cell, list[Row]] = {}
+def said_of(
+    rows: Sequence[Row], scored: Sequence[Scored], found: Sequence[Measure], wanted: Report
+) -> tuple[str, ...]:
+    """The sentences under a table of these scores."""
+    asked = measures.asked(rows) if any(each.parts for each in found) else _shown(rows, found)
+    means = (MEANS, *left_out(asked)) if any(each.parts for each in found) else ()
+    entries = [entry for each in scored for entry in each.entries]
+    known = [difference for each in scored for difference in each.differences or () if difference]
+    shared = {
+        measure.column.heading
+        for each in scored
+        for measure, difference in zip(found, each.differences or (), strict=False)
+        if difference and not difference.whole
+    }
+    ordered = [each.column.heading for each in found if each.column.heading in shared]
+    return (
+        *_models(scored),
+        *means,
+        *_of_the_paper(scored),
+        *_seeds(rows, wanted),
+        *_comparison(scored, wanted.baseline),
+        *tested_how([each.p for each in known if each.value is not None], ordered, wanted),
+        *caption(entries, asked, wanted.reading),
+    )
+
+
+def _shown(rows: Sequence[Row], found: Sequence[Measure]) -> Mapping[str, tuple[str, ...]]:
+    ids = {each.column.id for each in found}
+    return {
+        category: shown
+        for category, benchmarks in measures.asked(rows).items()
+        if (shown := tuple(each for each in benchmarks if each in ids))
+    }
+
+
+def _versions(rows: Iterable[Row]) -> list[str]:
+    """Each version with the cells that have it."""
+    cells: dict[str, list[str]] = {}
     for row in rows:
-        cell = Cell(row.model, row.dataset, row.subset, row.seed, row.epoch, row.loss, row.cell)
-        cells.setdefault(cell, []).append(row)
-    return sorted(cells.items(), key=lambda item: item[0].order)
+        if row.version:
+            cells.setdefault(row.version, []).append(row.cell)
+    return [
+        f"{version} of cell {', '.join(sorted(set(names))[:3])}" for version, names in sorted(cells.items())
+    ]
 
 
-def _entries(lines: Iterable[Line]) -> list[Entry]:
-    return [entry for line in lines for entry in line.entries]
-
-
-def _models(lines: Iterable[Line]) -> list[str]:
+def _models(scored: Iterable[Scored]) -> list[str]:
     """The model; several have a column."""
-    models = {line.cell.model for line in lines}
+    models = {each.cell.model for each in scored}
     return [f"Model: {model}." for model in models if len(models) == 1]
 
 
-def _comparison(lines: Sequence[Line], baseline: str) -> Iterator[str]:
+def _of_the_paper(scored: Sequence[Scored]) -> list[str]:
+    if not any(each.cell.source == PAPER for each in scored):
+        return []
+    return [
+        f"Of {PAPER}: numbers that it prints (LLaMA-2-7B); means over categories are computed from these."
+    ]
+
+
+def _seeds(rows: Iterable[Row], wanted: Report) -> Iterator[str]:
+    if wanted.seeds == "pooled":
+        seeds = sorted({row.seed for row in rows if row.dataset is not None})
+        yield (
+            f"Means over seeds {', '.join(map(str, seeds))}; items and seeds are both taken as drawn, each with a "
+            "variance of its own."
+        )
+
+
+def _comparison(scored: Sequence[Scored], baseline: str) -> Iterator[str]:
     """What the differences are to, and which datasets have nothing to compare with."""
-    compared = [line for line in lines if line.differences is not None]
-    bases = [line.cell.group for line in lines if line.cell.loss == baseline]
-    without = sorted({line.cell.dataset or "" for line in compared if bases.count(line.cell.group) != 1})
-    if any(each.value is not None for line in compared for each in line.differences or ()):
-        yield f"Signed numbers are differences to loss {baseline} on the same dataset."
+    compared = [each for each in scored if each.differences is not None]
+    bases = [(each.cell.group, each.cell.source) for each in scored if each.cell.loss == baseline]
+    without = sorted(
+        {
+            each.cell.dataset or ""
+            for each in compared
+            if bases.count((each.cell.group, each.cell.source)) != 1 and each.cell.source != PAPER
+        }
+    )
+    if any(each and each.value is not None for line in compared for each in line.differences or ()):
+        yield f"Differences are to loss {baseline} on the same dataset."
     if without:
         yield f"Not one {baseline} to compare with on: {', '.join(without)}."
 
 
-def _with_differences(lines: Sequence[Line], baseline: str) -> tuple[Line, ...]:
-    """Differences within each group; unknown where the group has not exactly one baseline."""
-    baselines: dict[object, list[Line]] = {}
-    for line in lines:
-        if line.cell.loss == baseline:
-            baselines.setdefault(line.cell.group, []).append(line)
-    return tuple(
-        line
-        if line.cell.dataset in (None, UNKNOWN) or line.cell.loss == baseline
-        else replace(line, differences=_differences(line, baselines.get(line.cell.group, [])))
-        for line in lines
-    )
+def _differences(
+    cell: Cell,
+    entries: Sequence[Entry],
+    bases: Mapping[object, list[tuple[Entry, ...]]],
+    found: Sequence[Measure],
+    wanted: Report,
+    tests: Mapping[str, Comparison | Pooled],
+) -> tuple[Difference | None, ...] | None:
+    """Within each group; unknown where the group has not exactly one baseline."""
+    if cell.dataset in (None, UNKNOWN) or cell.loss == wanted.baseline:
+        return None
+    base = bases.get((cell.group, cell.source), [])
+    if len(base) != 1:
+        return tuple(Difference(None, None) for _ in entries)
+    known = [tests.get(each.column.id) for each in found]
+    adjusted = holm([None if each is None else each.p for each in known])
+    together = zip(entries, base[0], known, adjusted, strict=True)
+    return tuple(_difference(entry, to, test, p) for entry, to, test, p in together)
 
 
-def _differences(line: Line, baselines: Sequence[Line]) -> tuple[Difference, ...]:
-    if len(baselines) != 1:
-        return tuple(Difference(None, None) for _ in line.entries)
-    return tuple(_difference(*pair) for pair in zip(line.entries, baselines[0].entries, strict=True))
-
-
-def _difference(entry: Entry, base: Entry) -> Difference:
+def _difference(entry: Entry, base: Entry, test: Comparison | Pooled | None, p: float | None) -> Difference:
     if entry.value is None or base.value is None:
         return Difference(None, None)
+    if test is not None:
+        whole = _items(entry, test) <= test.items >= _items(base, test)
+        value = entry.value - base.value if whole else test.difference
+        return Difference(value, test.stderr, test.low, test.high, p, whole)
     known = entry.stderr is not None and base.stderr is not None
     stderr = sqrt((entry.stderr or 0.0) ** 2 + (base.stderr or 0.0) ** 2) if known else None
     return Difference(entry.value - base.value, stderr)
+
+
+def _items(entry: Entry, test: Comparison | Pooled) -> float:
+    """How many items a score is of: in one seed, where several are taken together."""
+    return entry.count / (test.seeds if isinstance(test, Pooled) else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from im_bench.config import Report
 from im_bench.report.collect import Row
 from im_bench.report.readings import Reading
 from im_bench.report.tables import Entry, Table, category_table
@@ -21,6 +22,9 @@ CATEGORY = {
     "mt_bench": "judged",
     "alpaca_eval_1": "judged",
     "alpaca_eval_2": "judged",
+    "losses": "analysis",
+    "memorisation": "analysis",
+    "lengths": "analysis",
 }
 
 
@@ -58,18 +62,18 @@ def base(benchmark: str, value: float | None, **other: object) -> Row:
 
 
 def table_of(rows: list[Row], reading: Reading = "corrected", baseline: str = "it") -> Table:
-    return category_table(rows, name="small", baseline=baseline, reading=reading)
+    return category_table(rows, name="small", wanted=Report(baseline=baseline, reading=reading))
 
 
 def entry(table: Table, column: str, loss: str = "it") -> Entry:
     """The table's only number in `column` under `loss`."""
     ids = [each.id for each in table.columns]
-    (line,) = [line for line in table.lines if line.cell.loss == loss]
+    (line,) = [line for line in table.scored if line.cell.loss == loss]
     return line.entries[ids.index(column)]
 
 
 def difference(table: Table, column: str, loss: str = "im") -> float | None:
     ids = [each.id for each in table.columns]
-    (line,) = [line for line in table.lines if line.cell.loss == loss]
+    (line,) = [line for line in table.scored if line.cell.loss == loss]
     assert line.differences is not None
     return line.differences[ids.index(column)].value

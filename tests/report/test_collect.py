@@ -40,6 +40,7 @@ KEYS = [
         "judge_cost",
         "epoch",
         "source",
+        "version",
     ),
 ]
 

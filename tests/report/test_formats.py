@@ -6,7 +6,10 @@ import pytest
 from by_hand import base, row, table_of
 from rich.console import Console
 
-from im_bench.report.formats import CSV_HEADER, to_csv, to_latex, to_markdown, to_terminal, write_table
+from im_bench.config import Report
+from im_bench.report.formats import header, to_csv, to_latex, to_markdown, to_terminal, write_table
+from im_bench.report.measures import by_category, of_analyses
+from im_bench.report.tables import cell_table
 
 NOTE = "judge: overlap (offline)"
 
@@ -31,12 +34,13 @@ MARKDOWN = """\
 | (base model) | none | 25.00 | 25.00 | 1.50 |
 | a&b_c | it | 30.00 | 30.00 | n/a |
 | lima | it | 50.00 | 50.00 | 4.00\u2020 |
-|  | im | 45.67 (-4.33) | 45.67 (-4.33) | n/a (n/a) |
+|  | im | 45.67 (\u21934.33) | 45.67 (\u21934.33) | n/a (n/a) |
 
 - Model: toy.
 - A category is the unweighted mean of its benchmarks, Mean that of the categories.
 - Asked of the 21 benchmarks: MMLU, MT-Bench.
-- Signed numbers are differences to loss it on the same dataset.
+- Differences are to loss it on the same dataset.
+- No difference is tested, as the items of these scores are not at hand.
 - Scores are in percent, those of MT-Bench points from 1 to 10.
 - MT-Bench: judge: overlap (offline).
 - Items per cell: 20; per benchmark 10.
@@ -51,7 +55,7 @@ def test_markdown_as_a_person_reads_it(table):
 
 def test_csv_has_a_line_for_each_cell_and_column(table):
     lines = list(csv.DictReader(StringIO(to_csv(table))))
-    assert tuple(lines[0]) == CSV_HEADER
+    assert tuple(lines[0]) == header(table)
     assert len(lines) == 4 * 3
     (im,) = [line for line in lines if line["loss"] == "im" and line["column"] == "knowledge"]
     assert (im["value"], im["difference"], im["stderr"], im["difference_stderr"]) == (
@@ -103,7 +107,7 @@ def test_eighty_columns_of_terminal_hold_all_ten_columns():
     assert lines[1].split() == ["short_instructions_long_outputs"]
     assert lines[2].split() == ["it", *["12.50"] * 7, *["0.12"] * 3]
     assert lines[3].split() == ["neftune", *["99.00\u2020"] * 7, *["0.99\u2020"] * 3]
-    assert lines[4].split() == [*["+86.50"] * 7, *["+0.86"] * 3]
+    assert lines[4].split() == [*["\u219186.50"] * 7, *["\u21910.86"] * 3]
 
 
 def test_the_terminal_shows_the_caption(table):
@@ -112,9 +116,9 @@ def test_the_terminal_shows_the_caption(table):
     assert all(sentence in console.file.getvalue().replace("\n", " ") for sentence in table.caption[:5])
 
 
-def test_a_difference_that_rounds_to_nothing_has_no_minus_sign():
+def test_a_difference_that_rounds_to_nothing_has_no_direction():
     rows = [row("mmlu", 0.5), row("mmlu", 0.49999, loss="im")]
-    assert "(+0.00)" in to_markdown(table_of(rows))
+    assert "(0.00)" in to_markdown(table_of(rows))
 
 
 def test_only_what_differs_between_rows_is_labelled():
@@ -136,3 +140,15 @@ def test_rendering_again_gives_the_same_bytes_and_no_drafts(tmp_path, table):
     write_table(tmp_path, "small", table)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
     assert sorted(first) == ["small.csv", "small.md", "small.tex"]
+
+
+def test_what_is_better_is_green_whichever_way_it_points():
+    how = {"task": "heldout", "metric": "output_loss_per_token"}
+    lower = [row("losses", 1.0, **how), row("losses", 0.5, loss="im", **how)]
+    higher = [row("mmlu", 0.2), row("mmlu", 0.5, loss="im")]
+    wanted = Report(baseline="it", reading="corrected")
+    for rows, arrow in ((lower, "\u2193"), (higher, "\u2191")):
+        found = of_analyses(rows) or by_category(rows, "corrected")
+        text = to_terminal(cell_table(rows, found, name="small", wanted=wanted))
+        (span, *_) = [each for each in text.spans if arrow in text.plain[each.start : each.end]]
+        assert span.style == "green"

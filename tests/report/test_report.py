@@ -11,7 +11,8 @@ from im_bench.report.collect import write_ledger
 CORRECTED = config.Report(baseline="it", reading="corrected")
 FILES = [
     *("figures/small.pdf", "figures/small.png", "tables/small.csv", "tables/small.md", "tables/small.tex"),
-    *("tables/small_benchmarks.csv", "tables/small_benchmarks.md"),
+    *("tables/small_benchmarks.csv", "tables/small_benchmarks.md", "tables/small_benchmarks.tex"),
+    "tables/small_comparisons.csv",
 ]
 
 
@@ -24,9 +25,9 @@ def test_a_report_is_a_function_of_the_ledger(tmp_path):
     rows = [base("mmlu", 0.1), row("mmlu", 0.2), row("mmlu", 0.3, loss="im"), row("mmlu", 0.9, sweep="other")]
     for sweep in ("small", "other"):
         write_ledger(tmp_path / "scores.jsonl", sweep, [each for each in rows if each.sweep == sweep])
-    table = report(tmp_path, "small", CORRECTED)
+    table = report(tmp_path, "small", CORRECTED).table
     first = rendered(tmp_path)
-    assert [line.cell.loss for line in table.lines] == ["none", "it", "im"]
+    assert [line.cell.loss for line in table.scored] == ["none", "it", "im"]
     assert sorted(first) == FILES
     report(tmp_path, "small", CORRECTED)
     assert rendered(tmp_path) == first

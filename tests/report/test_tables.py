@@ -4,9 +4,10 @@ import pytest
 from by_hand import base, difference, entry, row, table_of
 
 from im_bench import paper
-from im_bench.config import UserError
+from im_bench.config import Report, UserError
 from im_bench.evaluation import benchmarks as registry
-from im_bench.report.tables import benchmark_table
+from im_bench.report.measures import of_analyses
+from im_bench.report.tables import benchmark_table, cell_table
 from im_bench.report.words import BENCHMARKS, CATEGORIES
 
 ONE_EACH = {
@@ -43,13 +44,13 @@ def test_the_error_of_a_difference_takes_the_two_scores_as_independent():
 
 
 def test_the_base_model_is_first_and_compared_with_nothing():
-    lines = table_of([row("mmlu", 0.25, dataset="aya"), base("mmlu", 0.1)]).lines
+    lines = table_of([row("mmlu", 0.25, dataset="aya"), base("mmlu", 0.1)]).scored
     assert (lines[0].cell.loss, lines[0].differences) == ("none", None)
 
 
 def test_losses_stand_from_it_to_im_with_neftune_between():
     losses = ["im_neftune", "im", "neftune", "it"]
-    lines = table_of([row("mmlu", 0.1, loss=loss) for loss in losses]).lines
+    lines = table_of([row("mmlu", 0.1, loss=loss) for loss in losses]).scored
     assert [line.cell.loss for line in lines] == ["it", "neftune", "im", "im_neftune"]
 
 
@@ -103,12 +104,13 @@ def test_a_note_stands_only_under_a_table_that_it_is_about():
     assert table_of(alone).caption == (
         *("Scores are points from 1 to 10.", "Judged by overlap: MT-Bench.", "Items per cell: 10."),
     )
-    each = benchmark_table([row("mmlu", 0.2), row("bbh", 0.2)], name="s", baseline="it", reading="published")
+    published = Report(baseline="it", reading="published")
+    each = benchmark_table([row("mmlu", 0.2), row("bbh", 0.2)], name="s", wanted=published)
     assert each.caption == ("Model: toy.", "Scores are in percent.", "Items per cell: 20; per benchmark 10.")
 
 
-def test_signed_numbers_are_explained_where_there_is_one():
-    sentence = "Signed numbers are differences to loss it on the same dataset."
+def test_differences_are_explained_where_there_is_one():
+    sentence = "Differences are to loss it on the same dataset."
     alone = table_of([row("mmlu", 0.2, loss="im")])
     assert sentence not in alone.caption and "Not one it to compare with on: lima." in alone.caption
     assert sentence in table_of([row("mmlu", 0.2), row("mmlu", 0.2, loss="im")]).caption
@@ -174,6 +176,23 @@ def test_the_caption_tells_how_many_items_were_asked():
     assert "Items per cell: 60; per benchmark 10 (BBH) to 50 (MMLU)." in table.caption
 
 
+def test_several_numbers_of_the_same_items_count_them_once():
+    """Losses of training and held-out conversations, each over tokens and over examples; a length-controlled rate."""
+    metrics = ("output_loss_per_token", "output_loss_per_example")
+    rows = [
+        row("losses", 1.0, task=task, metric=metric, count=300, total=300)
+        for task in ("train", "heldout")
+        for metric in metrics
+    ]
+    wanted = Report(baseline="it", reading="corrected")
+    table = cell_table(rows, of_analyses(rows), name="small", wanted=wanted)
+    assert "Items per cell: 600." in table.caption
+    rate = {"metric": "win_rate", "count": 805, "total": 805}
+    controlled = row("alpaca_eval_2", 20.0, task="alpaca_eval_2_length_controlled", **rate)
+    table = benchmark_table([row("alpaca_eval_2", 10.0, **rate), controlled], name="small", wanted=wanted)
+    assert "Items per cell: 805." in table.caption
+
+
 def test_the_caption_states_the_reading():
     rows = [row("wmt14", 60.0), row("humaneval", 0.1, metric="pass@1,temperature=0.1")]
     corrected = "Reading: corrected; WMT14 as 100 - TER, at least 0; HumanEval as pass@1 at temperature 0.1."
@@ -185,8 +204,7 @@ def test_the_benchmark_table_has_a_column_for_each_benchmark_and_no_mean():
     table = benchmark_table(
         [row("bbh", 0.5), row("mmlu", 0.2), row("mt_bench", 4.0)],
         name="small",
-        baseline="it",
-        reading="corrected",
+        wanted=Report(baseline="it", reading="corrected"),
     )
     assert [column.id for column in table.columns] == ["mmlu", "bbh", "mt_bench"]
     assert [each.value for each in table.lines[0].entries] == [20, 50, 4]
