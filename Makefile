@@ -31,9 +31,21 @@ test: setup ## every test
 nightly: setup ## what takes longer: every toy sweep, chaos, Ray and SLURM clusters, our sides of the benchmarks; an hour and more on two cores
 	$(BIN)/pytest -m nightly
 
+.PHONY: programs
+programs: slurm tex chromium ## programs that some tests need and are skipped without; Debian or Ubuntu, as root
+
 .PHONY: slurm
-slurm: ## SLURM's programs, for the tests that start a cluster of their own; Debian or Ubuntu, as root
+slurm: ## SLURM, for the tests that start a cluster of their own
 	command -v slurmctld >/dev/null || { apt-get update -qq && apt-get install -y -qq slurm-wlm munge; }
+
+.PHONY: tex
+tex: ## a TeX, for the tests that compile tables
+	command -v pdflatex >/dev/null || { apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends texlive-latex-base texlive-latex-recommended; }
+
+.PHONY: chromium
+chromium: ## a browser, for the tests of the page
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver; }
 
 .PHONY: check
 check: setup ## format, lint, types, import contract
@@ -43,7 +55,7 @@ check: setup ## format, lint, types, import contract
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: setup ## speed and memory beside TRL and the published recipe; an hour and three quarters on two cores
+bench: setup ## speed and memory beside TRL and the published recipe, coverage of intervals; two hours on two cores
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/preparing.py
 	$(BIN)/python benchmarks/advising.py
@@ -51,6 +63,8 @@ bench: setup ## speed and memory beside TRL and the published recipe; an hour an
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py --hub toy
 	$(BIN)/python benchmarks/judging.py
+	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/page.py
 
 .PHONY: parity
 parity: setup ## lm-eval's scores beside ours on the real rows of ../shared/hub; 15 minutes on two cores
