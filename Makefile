@@ -45,7 +45,7 @@ tex: ## a TeX, for the tests that compile tables
 
 .PHONY: chromium
 chromium: ## a browser, for the tests of the page
-	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver; }
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 
 .PHONY: check
 check: setup ## format, lint, types, import contract
