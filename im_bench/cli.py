@@ -579,14 +579,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     named = ("name", "NAME", "a file of sweeps/, or the path of one of your own")
     _command(commands, sweep, "every cell of sweeps/NAME.yaml, then its tables and figures", named)
-    shown = _command(commands, report, "the tables, figures and page of a sweep, from its scores", named)
-    laid_out = "lay a table out by these: model, dataset, subset, loss, seed, epoch, benchmark or category"
-    for option in ("--rows", "--columns"):
-        shown.add_argument(option, type=_words_of, metavar="loss,...", help=laid_out)
-    which = "with these of its numbers: benchmarks, categories, mean, what analyses found"
-    shown.add_argument("--of", type=_words_of, metavar="mean,mmlu,...", help=which)
-    beside = "the paper's own numbers beside them, what is wrong in those marked; alone where there are none"
-    shown.add_argument("--published", action="store_true", help=beside)
+    _add_layout(_command(commands, report, "the tables, figures and page of a sweep, from its scores", named))
     seen = _command(commands, mask, "the tokens of conversations, coloured by part and weight")
     rows = "rows of the dataset, from 0; the first three else"
     seen.add_argument("--rows", type=_numbers, metavar="0,5,7", help=rows)
@@ -621,6 +614,17 @@ def _parser() -> argparse.ArgumentParser:
     unused.add_argument("--delete", action="store_true", help="delete them")
     _command(commands, fetch, "get what a sweep needs, so that it runs without network", maybe)
     return parser
+
+
+def _add_layout(shown: argparse.ArgumentParser) -> None:
+    """What `report` takes besides."""
+    laid_out = "lay a table out by these: model, dataset, subset, loss, seed, epoch, benchmark or category"
+    for option in ("--rows", "--columns"):
+        shown.add_argument(option, type=_words_of, metavar="loss,...", help=laid_out)
+    which = "with these of its numbers: benchmarks, categories, mean, what analyses found"
+    shown.add_argument("--of", type=_words_of, metavar="mean,mmlu,...", help=which)
+    beside = "the paper's own numbers beside them, what is wrong in those marked; alone where there are none"
+    shown.add_argument("--published", action="store_true", help=beside)
 
 
 def _command(

@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from im_bench.analysis import measures
-from im_bench.analysis.likelihoods import likelihoods
+from im_bench.analysis.likelihoods import Sums, likelihoods
 from im_bench.analysis.means import Mean, mean, ratio
 from im_bench.analysis.measures import HELDOUT, HELDOUT_NEW, TRAIN, measured
 from im_bench.analysis.overlap import standing
@@ -108,6 +108,17 @@ def measure(
         max_tokens=runtime.micro_batch_tokens,
         follow=follow,
     )
+    rows = _kept(out, looked, found)
+    scores = [*_scores(rows, TRAIN, len(ours), kl=base is not None)] if trained else []
+    if heldout:
+        scores += _scores(rows, HELDOUT, len(others), kl=base is not None, note=_note(heldout))
+    if heldout and trained:
+        scores += _overlap_scores(rows, heldout, known, kl=base is not None)
+    write_scores(out, scores)
+
+
+def _kept(out: Path, looked: Sequence[Looked], found: Sequence[Sums]) -> list[Row]:
+    """What is found of each conversation, written into the step's folder."""
     rows: list[Row] = [
         {"set": each.set, "example": each.example, "in_training": each.in_training, **sums._asdict()}
         for each, sums in zip(looked, found, strict=True)
@@ -115,12 +126,7 @@ def measure(
     with drafted(out / LOSSES) as draft:
         table = pyarrow.Table.from_pylist(rows, schema=SCHEMA)
         pyarrow.parquet.write_table(table, draft, compression="zstd")
-    scores = [*_scores(rows, TRAIN, len(ours), kl=base is not None)] if trained else []
-    if heldout:
-        scores += _scores(rows, HELDOUT, len(others), kl=base is not None, note=_note(heldout))
-    if heldout and trained:
-        scores += _overlap_scores(rows, heldout, known, kl=base is not None)
-    write_scores(out, scores)
+    return rows
 
 
 def _looked(

@@ -214,9 +214,9 @@ def _mean(parts: Sequence[Found | str]) -> Found | str:
         return why
     if len(parts) == 1:
         return parts[0]
-    singles, pools = ([part for part in parts if isinstance(part, kind)] for kind in (Comparison, Pooled))
-    found = pooled_mean(pools) if pools else combined(singles)  # type: ignore[arg-type]  # as they were chosen
-    return found or NOT_AT_HAND
+    pools = [part for part in parts if isinstance(part, Pooled)]
+    singles = [part for part in parts if isinstance(part, Comparison)]
+    return (pooled_mean(pools) if pools else combined(singles)) or NOT_AT_HAND
 
 
 def _family(

@@ -215,7 +215,9 @@ def _check_analyses(rows: Iterable[Row]) -> None:
             notes.setdefault(measures.analysis_id(row), set()).add(row.reading_note)
     for name, found in notes.items():
         if len(found) > 1:
-            raise UserError(f"{name}: does not share a column: {'; '.join(sorted(found))}; {ONE_VERSION}")
+            raise UserError(
+                f"{name}: two things do not share a column: {'; '.join(sorted(found))}; {ONE_VERSION}"
+            )
 
 
 def said_of(

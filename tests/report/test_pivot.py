@@ -9,6 +9,7 @@ from im_bench.report import check_baseline
 from im_bench.report.formats import to_csv, to_markdown
 from im_bench.report.forms import FORMS, available, datasets_of
 from im_bench.report.pivot import Form, pivot
+from im_bench.report.tables import check_comparable
 
 WANTED = Report(baseline="it", reading="corrected")
 
@@ -161,3 +162,15 @@ def test_a_column_of_several_kinds_has_the_digits_of_the_finest():
 
 def test_a_number_asked_twice_is_one_column():
     assert len(laid_out(grid(), Form(("loss",), ("benchmark",), ("mmlu", "mmlu"))).columns) == 1
+
+
+def test_losses_on_two_held_out_sets_share_no_column_unless_asked():
+    how = {"task": "heldout", "metric": "output_loss_per_token"}
+    rows = [
+        row("losses", 1.0, loss=loss, reading_note=f"held out: {name}", **how)
+        for loss, name in (("it", "a"), ("im", "b"))
+    ]
+    form = Form(("loss",), ("benchmark",), ("heldout_output_loss_per_token",))
+    with pytest.raises(UserError, match="heldout_output_loss_per_token: .* held out: a; held out: b"):
+        check_comparable(rows)
+    assert len(laid_out(rows, form, mixed=True).lines) == 2
