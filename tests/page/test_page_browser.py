@@ -336,3 +336,13 @@ def test_on_paper_there_are_no_controls_and_nothing_is_cut_off(look, small):
     page.emulate_media(media="print")
     assert page.locator(".controls:visible, [role=tablist]:visible").count() == 0
     assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflow") == "visible"
+
+
+def test_an_epoch_s_cell_says_that_cost_and_curve_are_those_of_the_whole_training(look, small, tmp_path):
+    folder = shutil.copytree(small.parent, tmp_path / "epochs")
+    text = (folder / "index.html").read_text()
+    (folder / "index.html").write_text(text.replace('"epoch":null', '"epoch":2'))
+    headings = look(folder / "index.html", "#cells").locator("#cell-shown h3").all_inner_texts()
+    assert {"Loss curve, of the whole training", "Cost, of the whole training"} <= set(headings)
+    headings = look(small, "#cells").locator("#cell-shown h3").all_inner_texts()
+    assert {"Loss curve", "Cost"} <= set(headings)

@@ -8,12 +8,13 @@ function showCell(place) {
   element('cell').value = String(place);
   element('cell-before').disabled = place === 0;
   element('cell-after').disabled = place === page.cells.length - 1;
+  const whole = cell.epoch === null ? '' : ', of the whole training';
   element('cell-shown').replaceChildren(
     make('h2', {}, names[place]),
     card('Scores', scoreTable(cell, place)),
-    card('Loss curve', known.curve.length ? curve(known.curve) : absent(cell, 'loss curve')),
+    card(`Loss curve${whole}`, known.curve.length ? curve(known.curve) : absent(cell, 'loss curve')),
     card('Label report', known.labels ? labelReport(known.labels) : absent(cell, 'label report')),
-    card('Cost', facts(costFacts(known.cost))),
+    card(`Cost${whole}`, facts(costFacts(known.cost))),
     card('Config', facts([...ownFacts(cell), ...known.config], 'code')),
     leaves(known.scores),
   );
