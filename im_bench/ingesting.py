@@ -22,7 +22,6 @@ from im_bench.data.files import suffix
 from im_bench.data.rows import read_rows
 from im_bench.evaluation import alpaca_eval, mt_bench
 from im_bench.evaluation.answers import check_one_to_each
-from im_bench.evaluation.benchmarks import JUDGED
 from im_bench.evaluation.leaderboards import read_leaderboard
 from im_bench.evaluation.result_files import Results, read_object, read_results, results_file
 from im_bench.evaluation.verdict_files import Judged, read_verdicts
@@ -32,6 +31,7 @@ from im_bench.judging.overlap import note_of
 from im_bench.launching import Chain, launch
 from im_bench.pipeline import verdicts_step
 from im_bench.report.collect import FILE, UNKNOWN, Row, write_ledger
+from im_bench.report.readings import to_percent
 from im_bench.scores import Score, read_scores
 from im_bench.store import Step, Store
 from im_bench.sweep import Observer, called_now
@@ -325,8 +325,10 @@ def shown_rows(rows: Sequence[Row]) -> Table:
     for row in rows:
         if row.task in BESIDE or row.task == row.benchmark or (row.model, row.benchmark) not in scored:
             items = f"{row.count}" if row.count == row.total else f"{row.count} of {row.total}"
-            digits = 2 if row.category == JUDGED or row.metric.startswith("ter") else 4
-            score, error = ("n/a" if x is None else f"{x:.{digits}f}" for x in (row.value, row.stderr))
+            score, error = (
+                "n/a" if number is None else f"{number * to_percent(row):.2f}"
+                for number in (row.value, row.stderr)
+            )
             source = (row.source or "").split(" (")[0]
             table.add_row(*map(escape, (row.model, row.task, score, error, items, row.judge or "", source)))
     return table

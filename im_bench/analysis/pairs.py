@@ -194,15 +194,15 @@ def headlines(units: Units, read: Read, scale: float) -> tuple[float, float]:
     return float(read(np.array(scale * first))), float(read(np.array(scale * second)))
 
 
-def contributions(units: Units, read: Read, scale: float) -> Floats:
-    """What each unit adds to the difference of headlines, linearised; they sum to zero in every stratum.
+def contributions(units: Units, read: Read, scale: float, times: float = 1.0) -> Floats:
+    """What each unit adds to the first headline less `times` the second, linearised; they sum to zero in every stratum.
 
     A ratio r = sum(y) / sum(s) moves by (y - r s) / sum(s) with a unit (Cochran, Sampling Techniques, 1977, section
     2.11), and a headline by that times the slope of `read` where the score stands.
     """
     size_h = _sums(units.stratum_u, units.size_u)
     total_u = np.zeros(len(units.size_u))
-    for sign, outcome_u in ((1, units.first_u), (-1, units.second_u)):
+    for sign, outcome_u in ((1.0, units.first_u), (-times, units.second_u)):
         ratio_h = _sums(units.stratum_u, outcome_u) / size_h
         slope = sign * scale * _slope(read, scale * float(ratio_h.mean())) / len(size_h)
         total_u += slope * (outcome_u - ratio_h[units.stratum_u] * units.size_u) / size_h[units.stratum_u]

@@ -134,6 +134,19 @@ def combined(comparisons: Sequence[Comparison | None]) -> Comparison | None:
     )
 
 
+def gain_stderr(paired: Paired) -> float | None:
+    """Of first / second - 1, linearised: with r = first / second that of first - r * second, over second.
+
+    None where the second is 0, there is one unit, or none differs from another.
+    """
+    units = units_of(paired)
+    first, second = headlines(units, identity, 1.0)
+    if not second:
+        return None
+    added_u = contributions(units, identity, 1.0, times=first / second)
+    return sqrt(spread(added_u**2, units.size_u, units.stratum_u).variance) / abs(second) or None
+
+
 def _summed(spreads: Sequence[Spread], over: int) -> Spread:
     variances, drawn, freedoms = np.array(spreads).T
     if not freedoms.all():

@@ -17,7 +17,7 @@ from im_bench.config import Dataset, Loss, Model, Run, Subset
 from im_bench.drafts import drafted
 from im_bench.report.collect import Row
 from im_bench.report.measures import analysis_id
-from im_bench.report.readings import IN_PERCENT, JUDGED
+from im_bench.report.readings import metric, to_percent
 from im_bench.report.words import ANALYSES, benchmark_column, in_order
 from im_bench.store import CARD
 
@@ -191,7 +191,7 @@ def _result(each: Scored) -> Any:
         dataset_type=row.benchmark,
         dataset_name=_heading(each),
         dataset_config=None if each.data is None else f"local-{each.data}",
-        metric_type=_metric(row),
+        metric_type=metric(row),
         metric_name=", ".join(filter(None, (_measure(row), unit, row.judge and f"judge {row.judge}"))),
         metric_value=value,
         metric_args={name: known[name] for name in known if known[name] is not None},
@@ -539,10 +539,6 @@ def _heading(each: Scored) -> str:
     return heading if each.data is None else f"{heading} (local data {each.data})"
 
 
-def _metric(row: Row) -> str:
-    return row.metric.partition(",")[0]
-
-
 def _measure(row: Row) -> str:
     """The metric with its filter or temperature, as people read it."""
     name, _, rest = row.metric.partition(",")
@@ -551,10 +547,8 @@ def _measure(row: Row) -> str:
 
 def _in_unit(row: Row) -> tuple[float | None, float | None, str]:
     """Value and error as people read them, and their unit: percent, or points from 1 to 10 for MT-Bench."""
-    fraction = row.category != JUDGED and _metric(row) not in IN_PERCENT
     value, stderr = (
-        None if number is None else round(number * (100.0 if fraction else 1.0), 4)
-        for number in (row.value, row.stderr)
+        None if number is None else round(number * to_percent(row), 4) for number in (row.value, row.stderr)
     )
     return value, stderr, "points" if row.benchmark == "mt_bench" else "percent"
 

@@ -146,7 +146,7 @@ def write_ledger(
 
 
 def read_ledger(path: Path) -> list[Row]:
-    """Every row of every sweep, in the file's order; none where there is no file yet.
+    """Every row of every sweep, each once, in the file's order; none where there is no file yet.
 
     Raises:
         UserError: naming the file and the line that is not a row.
@@ -154,7 +154,8 @@ def read_ledger(path: Path) -> list[Row]:
     if not path.exists():
         return []
     lines = path.read_bytes().splitlines()
-    return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    rows = (_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line)
+    return list(dict.fromkeys(rows))
 
 
 def _line(row: Row) -> str:

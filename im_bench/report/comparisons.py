@@ -59,7 +59,7 @@ def compared(rows: Sequence[Row], store: Path, wanted: Report) -> list[Compared]
     """
     if wanted.reading == "published":
         return []
-    kept = _Kept(store)
+    kept = Kept(store)
     benchmarks, analyses = by_benchmark(rows, wanted.reading), of_analyses(rows)
     single = {
         cell: {
@@ -87,25 +87,35 @@ def by_cell(found: Iterable[Compared]) -> dict[Cell, dict[str, Found]]:
     return known
 
 
-class _Kept:
+Tried = Paired | str
+"""The items of two losses, or why there are none."""
+
+
+class Kept:
     """The outcomes that a store keeps, each read once."""
 
     def __init__(self, store: Path) -> None:
-        self.folders = finished(store)
-        self.of = cache(self._read)
+        self._folders = finished(store)
+        self._of = cache(self._read)
+
+    def paired(self, row: Row | None, base: Row | None) -> Tried:
+        """The items of two scores."""
+        try:
+            first, second = (
+                self._of(each) if each and each.value is not None else None for each in (row, base)
+            )
+            return NOT_AT_HAND if first is None or second is None else pair(first, second)
+        except UserError as error:
+            return str(error)
 
     def _read(self, row: Row) -> Outcomes | None:
-        folder = self.folders.get(row.step)
+        folder = self._folders.get(row.step)
         if folder is not None and row.category == ANALYSIS:
             return analysed.outcomes(folder, row)
         if folder is None or not (folder / items.FILE).is_file():
             return None
         # HumanEval has a score for each temperature, and their items lie together.
         return read_outcomes(folder, row.metric if "temperature=" in row.metric else None)
-
-
-Tried = Paired | str
-"""The items of two losses, or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +144,12 @@ def _pairs(
     }
 
 
-def _tried(measure: Measure, own: Sequence[Row], base: Sequence[Row], reading: Reading, kept: _Kept) -> _Try:
+def _tried(measure: Measure, own: Sequence[Row], base: Sequence[Row], reading: Reading, kept: Kept) -> _Try:
     rows = [_row(measure.column, side, reading) for side in (own, base)]
     read, scale = _shown(next((row for row in rows if row), None))
     if any(row and not analysed.of_items(row) for row in rows):
         return _Try(analysed.OF_ALL, read, scale)
-    try:
-        first, second = (kept.of(row) if row and row.value is not None else None for row in rows)
-        paired = NOT_AT_HAND if first is None or second is None else pair(first, second)
-    except UserError as error:
-        return _Try(str(error), read, scale)
-    return _Try(paired, read, scale)
+    return _Try(kept.paired(*rows), read, scale)
 
 
 def _row(column: Column, rows: Sequence[Row], reading: Reading) -> Row | None:

@@ -107,6 +107,16 @@ def headline(rows: Iterable[Row], benchmark: str, reading: Reading) -> Row | Non
     return min(found, key=lambda row: (row.reading_note is not None, _temperature(row)))
 
 
+def metric(row: Row) -> str:
+    """Its name without its filter or temperature."""
+    return row.metric.partition(",")[0]
+
+
+def to_percent(row: Row) -> float:
+    """By which a score is multiplied to be read: 100 for a fraction; 1 for what is in percent, or points."""
+    return 1.0 if row.category == JUDGED or metric(row) in IN_PERCENT else 100.0
+
+
 def translation_leaves(rows: Iterable[Row]) -> frozenset[str]:
     """The leaf tasks of WMT14 and WMT16 in any of `rows`; a benchmark of a single leaf goes by its own name."""
     tasks = {row.task for row in _translations(rows)}
@@ -138,7 +148,7 @@ def _translation(rows: Sequence[Row], leaves: frozenset[str]) -> Entry:
 
 def _entry(row: Row, reading: Reading) -> Entry:
     """A row in the table's unit: percent, or points from 1 to 10 for MT-Bench."""
-    scale = 1.0 if row.category == JUDGED or _metric(row) in IN_PERCENT else 100.0
+    scale = to_percent(row)
     stderr = None if row.stderr is None else row.stderr * scale
     if row.value is None:
         return Entry(None, None, (row,))
@@ -149,11 +159,7 @@ def _entry(row: Row, reading: Reading) -> Entry:
 
 
 def _translations(rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if row.benchmark in WMT and _metric(row) == "ter"]
-
-
-def _metric(row: Row) -> str:
-    return row.metric.partition(",")[0]
+    return [row for row in rows if row.benchmark in WMT and metric(row) == "ter"]
 
 
 def _temperature(row: Row) -> float:

@@ -291,19 +291,20 @@ def _seeds(rows: Iterable[Row], wanted: Report) -> Iterator[str]:
 
 def _comparison(scored: Sequence[Scored], baseline: str) -> Iterator[str]:
     """What the differences are to, and which datasets have nothing to compare with."""
-    compared = [each for each in scored if each.differences is not None]
     bases = [(each.cell.group, each.cell.source) for each in scored if each.cell.loss == baseline]
     without = sorted(
         {
             each.cell.dataset or ""
-            for each in compared
-            if bases.count((each.cell.group, each.cell.source)) != 1 and each.cell.source != PAPER
+            for each in scored
+            if _is_compared(each.cell, baseline)
+            and bases.count((each.cell.group, each.cell.source)) != 1
+            and each.cell.source != PAPER
         }
     )
-    if any(each and each.value is not None for line in compared for each in line.differences or ()):
+    if any(each and each.value is not None for line in scored for each in line.differences or ()):
         yield f"Differences are to loss {baseline} on the same dataset."
     if without:
-        yield f"Not one {baseline} to compare with on: {', '.join(without)}."
+        yield f"No differences on {', '.join(without)}: that takes exactly one cell of loss {baseline}."
 
 
 def _differences(
@@ -314,8 +315,8 @@ def _differences(
     wanted: Report,
     tests: Mapping[str, Comparison | Pooled],
 ) -> tuple[Difference | None, ...] | None:
-    """Within each group; unknown where the group has not exactly one baseline."""
-    if cell.dataset in (None, UNKNOWN) or cell.loss == wanted.baseline:
+    """Within each group; unknown where the group has not exactly one baseline, none where no group has one."""
+    if not bases or not _is_compared(cell, wanted.baseline):
         return None
     base = bases.get((cell.group, cell.source), [])
     if len(base) != 1:
@@ -324,6 +325,10 @@ def _differences(
     adjusted = holm([None if each is None else each.p for each in known])
     together = zip(entries, base[0], known, adjusted, strict=True)
     return tuple(_difference(entry, to, test, p) for entry, to, test, p in together)
+
+
+def _is_compared(cell: Cell, baseline: str) -> bool:
+    return cell.dataset not in (None, UNKNOWN) and cell.loss != baseline
 
 
 def _difference(entry: Entry, base: Entry, test: Comparison | Pooled | None, p: float | None) -> Difference:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from math import sqrt
+from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
 
+from im_bench.analysis.pairs import Paired
+from im_bench.analysis.significance import gain_stderr
 from im_bench.analysis.trends import LEVEL, Fit
 from im_bench.report.collect import Row
+from im_bench.report.comparisons import Kept
 from im_bench.report.points import WIN_RATES, interval, last_epoch
 
 LOWEST = -100.0
@@ -32,7 +36,7 @@ class TrendPoint(NamedTuple):
     gain: float | None
     """100 * (win rate / win rate of the baseline - 1), as the paper; None without scores, or where it never wins."""
     low: float | None
-    """Of the 95 % interval: over seeds, or of one seed with the two rates taken as independent; None if unknown."""
+    """Of the 95 % interval: over seeds, or of one seed over the same items under both losses; None if unknown."""
     high: float | None
     seeds: int
     """That have a gain."""
@@ -44,8 +48,13 @@ class _Gain(NamedTuple):
     stderr: float | None
 
 
-def trend_points(rows: Sequence[Row], baseline: str) -> list[TrendPoint]:
-    """Of every trained cell that has one baseline like it but for the loss; none where no win rate was asked."""
+def trend_points(rows: Sequence[Row], baseline: str, store: Path) -> list[TrendPoint]:
+    """Of every trained cell that has one baseline like it but for the loss; none where no win rate was asked.
+
+    Args:
+        store: that keeps the items; a gain without them has no interval of its own.
+    """
+    kept = Kept(store)
     benchmark = next((name for name in WIN_RATES if any(row.benchmark == name for row in rows)), None)
     headlines = last_epoch(
         [row for row in rows if row.benchmark == row.task == benchmark and row.examples and row.ratio]
@@ -57,7 +66,7 @@ def trend_points(rows: Sequence[Row], baseline: str) -> list[TrendPoint]:
     seeds: dict[tuple[object, ...], list[_Gain]] = defaultdict(list)
     for row in headlines:
         if row.loss != baseline and len(base[_group(row)]) == 1:
-            seeds[row.model, row.dataset, row.subset, row.loss].append(_gain(row, *base[_group(row)]))
+            seeds[row.model, row.dataset, row.subset, row.loss].append(_gain(row, base[_group(row)][0], kept))
     return [_point(own) for own in seeds.values()]
 
 
@@ -88,13 +97,12 @@ def _group(row: Row) -> tuple[str, str | None, str | None, int, int | None]:
     return row.model, row.dataset, row.subset, row.seed, row.epoch
 
 
-def _gain(row: Row, base: Row) -> _Gain:
+def _gain(row: Row, base: Row, kept: Kept) -> _Gain:
     if row.value is None or not base.value:
         return _Gain(row, None, None)
-    stderr = None
-    if row.stderr is not None and base.stderr is not None:
-        stderr = 100 * sqrt(row.stderr**2 + (row.value / base.value * base.stderr) ** 2) / base.value
-    return _Gain(row, 100 * (row.value / base.value - 1), stderr)
+    paired = kept.paired(row, base)
+    stderr = gain_stderr(paired) if isinstance(paired, Paired) else None
+    return _Gain(row, 100 * (row.value / base.value - 1), None if stderr is None else 100 * stderr)
 
 
 def _point(seeds: Sequence[_Gain]) -> TrendPoint:

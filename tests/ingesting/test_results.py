@@ -218,7 +218,7 @@ def test_the_table_for_a_person_shows_tasks_only_where_their_benchmark_has_no_sc
     content = new({task: {"acc,none": 0.5} for task in ("lambada_openai", "lambada_standard", "ethics_cm")})
     (tmp_path / "results.json").write_text(json.dumps(content))
     output = said("ingest", tmp_path / "results.json").output
-    assert "lambada " in output and "ethics_cm" in output and "0.5000" in output
+    assert "lambada " in output and "ethics_cm" in output and "50.00" in output
     assert "lambada_openai" not in output
     assert "50.00" in said("report", "ingested").output
 

@@ -127,7 +127,7 @@ def test_one_score_twice_with_two_values_is_refused(ledger):
     assert not ledger.exists()
 
 
-@pytest.mark.parametrize("line", [b'{"sweep": "small", "cel', b"", b"[1, 2]", b'"\xff"'])
+@pytest.mark.parametrize("line", [b'{"sweep": "small", "cel', b"[1, 2]", b'"\xff"'])
 def test_a_line_that_is_no_row_is_named_by_file_and_line(ledger, line):
     write_ledger(ledger, "small", [row("mmlu", 0.1)])
     ledger.write_bytes(ledger.read_bytes() + line + b"\n")
@@ -141,6 +141,14 @@ def test_a_row_with_a_wrong_value_is_named_by_line_and_key(ledger, wrong):
     ledger.write_text(json.dumps(json.loads(ledger.read_text()) | wrong) + "\n")
     with pytest.raises(config.UserError, match=rf"scores.jsonl, line 1: {next(iter(wrong))}: "):
         read_ledger(ledger)
+
+
+def test_a_line_that_stands_twice_or_is_empty_is_no_second_score(ledger):
+    """As of ledgers that were put together by hand, or by a merge."""
+    write_ledger(ledger, "small", [row("mmlu", 0.1), row("piqa", 0.2)])
+    once = read_ledger(ledger)
+    ledger.write_text(ledger.read_text() + "\n" + ledger.read_text())
+    assert read_ledger(ledger) == once
 
 
 def test_a_broken_ledger_is_left_as_it_is(ledger):

@@ -68,10 +68,10 @@ def test_a_missing_benchmark_leaves_its_category_mean_and_differences_unknown():
     assert any(sentence.startswith("n/a:") for sentence in table.caption)
 
 
-def test_a_missing_baseline_leaves_every_difference_unknown_and_is_named():
+def test_a_missing_baseline_leaves_no_difference_and_is_named():
     table = table_of([row("mmlu", 0.2, loss="im")])
-    assert difference(table, "mean") is None
-    assert "Not one it to compare with on: lima." in table.caption
+    assert [line.differences for line in table.scored] == [None]
+    assert "No differences on lima: that takes exactly one cell of loss it." in table.caption
 
 
 def test_cells_of_another_seed_are_no_baseline():
@@ -112,7 +112,8 @@ def test_a_note_stands_only_under_a_table_that_it_is_about():
 def test_differences_are_explained_where_there_is_one():
     sentence = "Differences are to loss it on the same dataset."
     alone = table_of([row("mmlu", 0.2, loss="im")])
-    assert sentence not in alone.caption and "Not one it to compare with on: lima." in alone.caption
+    assert sentence not in alone.caption
+    assert "No differences on lima: that takes exactly one cell of loss it." in alone.caption
     assert sentence in table_of([row("mmlu", 0.2), row("mmlu", 0.2, loss="im")]).caption
 
 

@@ -1,21 +1,29 @@
 """Figure 2 from a ledger: gains of a loss over the baseline against ratio and size."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from by_hand import row
+from kept_items import keep
 from scipy.stats import linregress, t
 
 from im_bench.analysis.trends import fit
+from im_bench.report import trends
 from im_bench.report.figures.trends import trend_figure
-from im_bench.report.trends import axes, line_interval, trend_points
+from im_bench.report.trends import TrendPoint, axes, line_interval
 
 
-def cell(subset, examples, ratio, it, im, dataset="tulu_v2", stderr=None, seed=0):
-    place = {"subset": subset, "examples": examples, "ratio": ratio, "dataset": dataset, "stderr": stderr}
-    place["seed"] = seed
-    return [row("alpaca_eval_1", value, loss=loss, **place) for loss, value in (("it", it), ("im", im))]
+def cell(subset, examples, ratio, it, im, dataset="tulu_v2", seed=0):
+    place = {"subset": subset, "examples": examples, "ratio": ratio, "dataset": dataset, "seed": seed}
+    return [
+        row("alpaca_eval_1", value, loss=loss, step=loss, **place) for loss, value in (("it", it), ("im", im))
+    ]
+
+
+def trend_points(rows, baseline, store=Path("nowhere")) -> list[TrendPoint]:
+    return trends.trend_points(rows, baseline, store)
 
 
 RATIOS = [*cell("ratio_5", 100, 5.5, 10.0, 12.0), *cell("ratio_10", 100, 9.8, 10.0, 21.0)]
@@ -28,11 +36,25 @@ def test_a_gain_is_relative_to_the_baseline_in_percent():
     assert [point.gain for point in points] == pytest.approx([20, 110])
 
 
-def test_its_error_takes_the_two_rates_as_independent():
-    (point,) = trend_points(cell("full", 9, 1.0, 20.0, 30.0, stderr=2.0), "it")
-    # d(b/a) = sqrt((s/a)^2 + (b s/a^2)^2)
-    error = 100 * ((2 / 20) ** 2 + (30 * 2 / 20**2) ** 2) ** 0.5
-    assert (point.low, point.high) == pytest.approx((50 - 1.96 * error, 50 + 1.96 * error))
+def test_its_error_is_that_of_the_same_items_under_both_losses(tmp_path):
+    it, im = (
+        np.array([0.0, 1, 0, 1, 0, 0, 1, 0, 0, 1] * 20),
+        np.array([0.0, 1, 1, 1, 0, 0, 1, 0, 1, 1] * 20),
+    )
+    keep(tmp_path, "it", it, task="alpaca_eval_1")
+    keep(tmp_path, "im", im, task="alpaca_eval_1")
+    (point,) = trend_points(cell("full", 9, 1.0, 40.0, 60.0), "it", tmp_path / "store")
+    # What the mean of im - 1.5 it can do by chance, over the mean of it.
+    error = 100 * np.std(im - 1.5 * it, ddof=1) / 200**0.5 / 0.4
+    assert (point.low, point.high) == pytest.approx((50 - 1.96 * error, 50 + 1.96 * error), rel=1e-4)
+    items = np.random.default_rng(0).integers(200, size=(20_000, 200))
+    drawn = 100 * (im[items].mean(axis=1) / it[items].mean(axis=1) - 1)
+    assert error == pytest.approx(drawn.std(), rel=0.05)
+
+
+def test_a_gain_without_its_items_has_no_interval():
+    (point,) = trend_points(cell("full", 9, 1.0, 20.0, 30.0), "it")
+    assert (point.gain, point.low, point.high) == (pytest.approx(50), None, None)
 
 
 def test_seeds_are_one_point_with_their_own_spread():
@@ -148,9 +170,8 @@ def test_points_stand_at_the_achieved_ratio_on_a_logarithmic_axis():
 
 
 def test_no_bar_goes_below_a_loss_that_never_wins():
-    panel = drawn(
-        [*cell("a", 1, 2.0, 2.0, 1.0, stderr=5.0), *cell("b", 1, 3.0, 2.0, 1.0, stderr=5.0)], "ratio"
-    )
+    seeds = [each for seed, im in enumerate((0.2, 1.8)) for each in cell("a", 1, 2.0, 2.0, im, seed=seed)]
+    panel = drawn([*seeds, *cell("b", 1, 3.0, 2.0, 1.0)], "ratio")
     (bars,) = panel.containers[0].lines[2]
     assert min(point[1] for segment in bars.get_segments() for point in segment) == pytest.approx(-100)
 

@@ -35,7 +35,7 @@ def figures_of(rows: Sequence[Row], *, sweep: str, baseline: str, reading: Readi
     found = {
         **_over_epochs(trained, reading),
         **_at_the_end(last_epoch(trained), reading),
-        **_trend(rows, baseline),
+        **_trend(rows, baseline, store),
         **_radar(last_epoch(rows)),
         **_losses(last_epoch(trained), store),
     }
@@ -77,8 +77,8 @@ def _at_the_end(rows: Sequence[Row], reading: Reading) -> Figures:
     return found
 
 
-def _trend(rows: Sequence[Row], baseline: str) -> Figures:
-    found = trend_points(rows, baseline)
+def _trend(rows: Sequence[Row], baseline: str, store: Path) -> Figures:
+    found = trend_points(rows, baseline, store)
     across = axes(found)
     return {"trend": partial(trend_figure, found, across, baseline)} if across else {}
 
