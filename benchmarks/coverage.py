@@ -215,6 +215,8 @@ CASES = {
     "3 seeds, small seed variance": Case(partial(seeds, of_seeds=0.03), 0.1),
     "3 seeds, large seed variance": Case(partial(seeds, of_seeds=0.1), 0.1),
     "5 seeds, small seed variance": Case(partial(seeds, of_seeds=0.03, runs=5), 0.1),
+    "4 seeds, large seed variance": Case(partial(seeds, of_seeds=0.1, runs=4), 0.1),
+    "5 seeds, large seed variance": Case(partial(seeds, of_seeds=0.1, runs=5), 0.1),
     "3 seeds, mean of three benchmarks": Case(seeds_of_benchmarks, 0.05),
     "1 seed of many, large seed variance": Case(partial(seeds, of_seeds=0.1, pooled=False), 0.1),
 }

@@ -280,6 +280,10 @@ def _of_the_paper(scored: Sequence[Scored]) -> list[str]:
     ]
 
 
+ENOUGH_SEEDS = 4
+"""With fewer, more is found where nothing is than the tests' level says (docs/reports.md)."""
+
+
 def _seeds(rows: Iterable[Row], wanted: Report) -> Iterator[str]:
     if wanted.seeds == "pooled":
         seeds = sorted({row.seed for row in rows if row.dataset is not None})
@@ -287,6 +291,8 @@ def _seeds(rows: Iterable[Row], wanted: Report) -> Iterator[str]:
             f"Means over seeds {', '.join(map(str, seeds))}; items and seeds are both taken as drawn, each with a "
             "variance of its own."
         )
+        if len(seeds) < ENOUGH_SEEDS:
+            yield "So few seeds may be alike by chance: of 100 tests of no difference up to 10 find one, not 5."
 
 
 def _comparison(scored: Sequence[Scored], baseline: str) -> Iterator[str]:

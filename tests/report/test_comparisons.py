@@ -160,6 +160,18 @@ def test_seeds_together_have_the_variances_of_items_and_of_seeds_apart(tmp_path)
     assert any(sentence.startswith("Means over seeds 0, 1, 2") for sentence in table.caption)
 
 
+def test_a_table_of_few_seeds_says_that_its_tests_are_somewhat_too_sure(tmp_path):
+    def said(seeds):
+        rows = [each for seed in range(seeds) for each in pair(tmp_path, seed=seed)]
+        return [
+            each
+            for each in category_table(rows, name="s", wanted=POOLED).caption
+            if each.startswith("So few seeds")
+        ]
+
+    assert [len(said(seeds)) for seeds in (2, 3, 4, 5)] == [1, 1, 0, 0]
+
+
 def test_one_seed_has_no_variance_and_says_how_to_get_one(tmp_path):
     rows = pair(tmp_path)
     with pytest.raises(UserError, match=r"seed 0 alone, .* give the sweep others besides, seed=0,1,2"):
