@@ -5,7 +5,7 @@ import re
 
 import pyarrow
 import pyarrow.parquet
-from small_page import CELLS, HOSTILE, grid, make_page, row
+from small_page import CELLS, HOSTILE, grid, ingested, make_page, row
 
 from im_bench.report.page import write_page
 from im_bench.report.page.details import POINTS, cell_details
@@ -112,3 +112,19 @@ def test_a_step_whose_items_lack_texts_has_none(tmp_path):
     cells = {cell["cell"]: cell["items"] for cell in given(page, "overview")["cells"]}
     assert cells["cell-it"] == {}
     assert cells["cell-im"] == {"piqa": "cellimpiqa"}
+
+
+def test_an_ingested_cell_has_its_sources_and_no_dataset_loss_or_seed(tmp_path):
+    page = make_page(tmp_path, others=[ingested("theirs")])
+    [ours, *_, theirs] = given(page, "overview")["cells"]
+    known = {name: theirs[name] for name in ("model", "dataset", "loss", "seed", "sources", "items")}
+    assert known == {
+        "model": "theirs",
+        "dataset": None,
+        "loss": None,
+        "seed": None,
+        "sources": ["results_theirs.json (sha256 0123456789ab)"],
+        "items": {},
+    }
+    assert (ours["sources"], ours["loss"], ours["seed"]) == ([], "it", 0)
+    assert given(page, "details")[-1]["scores"][0][-1] == "results_theirs.json (sha256 0123456789ab)"

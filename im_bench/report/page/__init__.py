@@ -16,7 +16,7 @@ from pathlib import Path
 
 from im_bench.analysis.measures import ANALYSIS
 from im_bench.drafts import drafted
-from im_bench.report.collect import Row
+from im_bench.report.collect import UNKNOWN, Row
 from im_bench.report.page.details import cell_details
 from im_bench.report.page.grid import FIELDS, Grid, Line, Number, plain
 from im_bench.report.page.texts import script_json, write_texts
@@ -89,10 +89,17 @@ def _by_cell(rows: Sequence[Row], grid: Grid) -> dict[str, list[Row]]:
 
 
 def _cell(rows: Sequence[Row], with_items: frozenset[str]) -> dict[str, object]:
-    """What tells a cell from others, and the steps that have its items, by benchmark."""
+    """What tells a cell from others, and the steps that have its items, by benchmark.
+
+    An ingested one has the files that its scores are from, and neither dataset, loss nor seed.
+    """
     names = ("cell", "model", "dataset", "subset", "loss", "seed", "epoch", "examples", "ratio")
-    return {name: getattr(rows[0], name) for name in names} | {
-        "items": {row.benchmark: row.step for row in rows if row.step in with_items}
+    nothing = dict.fromkeys(("dataset", "loss", "seed")) if rows[0].loss == UNKNOWN else {}
+    return {
+        **{name: getattr(rows[0], name) for name in names},
+        **nothing,
+        "sources": sorted({row.source for row in rows if row.source}),
+        "items": {row.benchmark: row.step for row in rows if row.step in with_items},
     }
 
 

@@ -117,7 +117,7 @@ def _cost(rows: Iterable[Row], folder: Path | None, others: Sequence[dict[str, A
 
 def _score(row: Row) -> list[Any]:
     value, stderr = _rounded(row.value), _rounded(row.stderr)
-    return [row.benchmark, row.task, row.metric, value, stderr, row.count, row.total, row.judge]
+    return [row.benchmark, row.task, row.metric, value, stderr, row.count, row.total, row.judge, row.source]
 
 
 def _record(folder: Path) -> dict[str, Any]:

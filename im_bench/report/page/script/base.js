@@ -51,23 +51,31 @@ function duration(seconds) {
   return seconds < 5400 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-const KINDS = ['dataset', 'model', 'subset', 'seed', 'epoch'];
-/** What tells cells apart, beside the loss: only what differs between trained ones, and the dataset always. */
-const telling = KINDS.filter((kind) => kind === 'dataset' || variants(kind).length > 1);
+/** Whether a cell's scores were ingested: of such a one nothing but the model is known. */
+const ingested = (cell) => cell.loss === null;
+const ours = page.cells.filter((cell) => !ingested(cell));
 
+const KINDS = ['dataset', 'model', 'subset', 'seed', 'epoch'];
+/** What tells our own cells apart, beside the loss: the dataset always, and what differs between them. */
+const telling = KINDS.filter((kind) => (kind === 'dataset' ? ours.length > 0 : variants(kind).length > 1));
+
+/** Of all models, the base model's too; else of trained cells. */
 function variants(kind) {
-  return [...new Set(page.cells.filter((cell) => cell.dataset !== null).map((cell) => cell[kind]))];
+  return [...new Set(ours.filter((cell) => kind === 'model' || cell.dataset !== null).map((cell) => cell[kind]))];
 }
 
 function word(cell, kind) {
-  if (kind === 'dataset') return cell.dataset ?? '(base model)';
+  if (kind === 'dataset' && !ingested(cell)) return cell.dataset ?? '(base model)';
   return cell[kind] === null ? (kind === 'epoch' && cell.dataset !== null ? 'last' : '') : String(cell[kind]);
 }
 
+/** A cell is called by its loss first, or by its model where that is all. */
+const called = (cell) => cell.loss ?? cell.model;
+
 function cellName(cell) {
-  const more = telling.map((kind) => [kind, word(cell, kind)]).filter(([, said]) => said !== '');
+  const more = ingested(cell) ? [] : telling.map((kind) => [kind, word(cell, kind)]).filter(([, said]) => said !== '');
   const words = more.map(([kind, said]) => (kind === 'seed' || kind === 'epoch' ? `${kind} ${said}` : said));
-  return [cell.loss, ...words].join(' \u00b7 ');
+  return [called(cell), ...words].join(' \u00b7 ');
 }
 
 const names = unambiguous(page.cells.map(cellName));
@@ -79,9 +87,11 @@ function unambiguous(all) {
 
 const placeOf = (name) => page.cells.findIndex((cell) => cell.cell === name);
 
-function options(select, pairs, chosen) {
-  select.replaceChildren(...pairs.map(([value, text]) => make('option', { value }, text)));
-  if (pairs.some(([value]) => value === chosen)) select.value = chosen;
+/** Choices, each with its text and why it cannot be chosen, if so; without another to choose it is a mere statement. */
+function options(select, choices, chosen) {
+  select.replaceChildren(...choices.map(([value, text, why]) => make('option', { value, disabled: Boolean(why) }, why ? `${text} (${why})` : text)));
+  if (choices.some(([value]) => value === chosen)) select.value = chosen;
+  select.disabled = choices.every(([value, , why]) => why || value === select.value);
 }
 
 /** The view, the parts of its path, and its settings, from the part of the address after the mark. */

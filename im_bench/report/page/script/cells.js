@@ -8,17 +8,29 @@ function showCell(place) {
   element('cell').value = String(place);
   element('cell-before').disabled = place === 0;
   element('cell-after').disabled = place === page.cells.length - 1;
+  const cards = ingested(cell) ? sourceCards(cell, known) : trainingCards(cell, known);
+  element('cell-shown').replaceChildren(make('h2', {}, names[place]), card('Scores', scoreTable(cell, place)), ...cards, leaves(cell, known.scores));
+  remember('cells', [cell.cell]);
+}
+
+function trainingCards(cell, known) {
   const whole = cell.epoch === null ? '' : ', of the whole training';
-  element('cell-shown').replaceChildren(
-    make('h2', {}, names[place]),
-    card('Scores', scoreTable(cell, place)),
+  return [
     card(`Loss curve${whole}`, known.curve.length ? curve(known.curve) : absent(cell, 'loss curve')),
     card('Label report', known.labels ? labelReport(known.labels) : absent(cell, 'label report')),
     card(`Cost${whole}`, facts(costFacts(known.cost))),
     card('Config', facts([...ownFacts(cell), ...known.config], 'code')),
-    leaves(known.scores),
-  );
-  remember('cells', [cell.cell]);
+  ];
+}
+
+/** Of scores that were ingested: the files they are from, and what judging answers of files has cost. */
+function sourceCards(cell, known) {
+  const judged = Object.keys(cell.items).length > 0;
+  const what = judged ? 'The answers of this model were given in a file and judged here' : 'The scores of this model were ingested';
+  const said = make('p', { class: 'hint' }, `${what}; what it was trained on, and how, is not told.`);
+  const cost = costFacts(known.cost).filter(([, value]) => value !== MISSING);
+  const sources = cell.sources.map((source) => ['from', source]);
+  return [card('Source', said, facts([...sources, ...ownFacts(cell)], 'code')), ...(cost.length ? [card('Cost', facts(cost))] : [])];
 }
 
 const card = (heading, ...content) => make('section', { class: 'card' }, make('h3', {}, heading), ...content);
@@ -73,16 +85,22 @@ function simpleTable(caption, heads, rows) {
   return make('div', { class: 'scroll' }, made);
 }
 
-/** The cell's line of every table but that of means. */
+/** The cell's line of every table but that of means, without what it was not asked. */
 function scoreTable(cell, place) {
   const { categories, ...others } = page.tables;
-  const rows = Object.values(others).flatMap(({ columns, lines }) => {
+  const entries = Object.values(others).flatMap(({ columns, lines }) => {
     const line = lines.find((each) => each.cell === place);
-    return line ? line.numbers.map((entry, column) => scoreRow(cell, place, entry, columns[column])) : [];
+    return line ? line.numbers.map((entry, column) => [entry, columns[column]]) : [];
   });
-  if (!rows.length) return make('p', { class: 'hint' }, 'No table has a line of this cell.');
-  return simpleTable('Scores', ['Benchmark', 'Score', 'Error', `To ${page.baseline}`, 'Items'], rows);
+  const asked = entries.filter(([entry]) => entry[FIELD.value] !== null || entry[FIELD.total] > 0);
+  if (!asked.length) return make('p', { class: 'hint' }, 'No table has a score of this cell.');
+  const rows = asked.map(([entry, column]) => scoreRow(cell, place, entry, column));
+  const differs = rows.some((row) => row[DIFFERENCE]);
+  const kept = (row) => row.filter((text, column) => differs || column !== DIFFERENCE);
+  return simpleTable('Scores', kept(['Benchmark', 'Score', 'Error', `To ${page.baseline}`, 'Items']), rows.map(kept));
 }
+
+const DIFFERENCE = 3;
 
 function scoreRow(cell, place, entry, { id, heading, digits }) {
   const name = cell.items[id] ? make('a', { href: itemsLink(id, place) }, heading) : heading;
@@ -93,12 +111,12 @@ function scoreRow(cell, place, entry, { id, heading, digits }) {
 }
 
 /** Every row of the ledger, made when it is opened. */
-function leaves(scores) {
+function leaves(cell, scores) {
   const opened = make('details', {}, make('summary', {}, `All ${scores.length} rows of the ledger`));
   opened.addEventListener('toggle', () => {
     if (opened.childElementCount > 1) return;
-    const rows = scores.map(([benchmark, task, metric, value, stderr, count, total, judge]) => [task, benchmark, metric, brief(value), stderr === null ? '' : brief(stderr), `${number(count)} of ${number(total)}`, judge ?? '']);
-    opened.append(simpleTable('Rows of the ledger', ['Task', 'Benchmark', 'Metric', 'Value', 'Error', 'Items', 'Judge'], rows));
+    const rows = scores.map(([benchmark, task, metric, value, stderr, count, total, judge, source]) => [task, benchmark, metric, brief(value), stderr === null ? '' : brief(stderr), `${number(count)} of ${number(total)}`, judge ?? '', ...(ingested(cell) ? [source] : [])]);
+    opened.append(simpleTable('Rows of the ledger', ['Task', 'Benchmark', 'Metric', 'Value', 'Error', 'Items', 'Judge', ...(ingested(cell) ? ['Source'] : [])], rows));
   });
   return make('section', { class: 'card wide' }, make('h3', {}, 'Ledger'), opened);
 }

@@ -76,13 +76,22 @@ function came({ outcome, size }) {
 
 const GROUP = ['model', 'dataset', 'subset', 'seed', 'epoch'];
 
-/** A cell beside the one with which it is compared: the baseline of its group, or for the baseline another of it. */
+/** Whether there is one cell only, of which just the answers are shown. */
+const alone = () => chosen.left === chosen.right;
+
+const isBaseline = (place) => page.cells[place].loss === page.baseline;
+
+/** Which cell stands beside one: of its group the baseline or another, else any; itself where there is no other. */
+function beside(id, place) {
+  const others = having(id).filter((other) => other !== place);
+  const group = others.filter((other) => GROUP.every((kind) => page.cells[other][kind] === page.cells[place][kind]));
+  return group.find(isBaseline) ?? group[0] ?? others[0] ?? place;
+}
+
+/** A cell and the one beside it, the baseline on the left. */
 function partners(id, place) {
-  const own = page.cells[place];
-  const group = having(id).filter((other) => GROUP.every((kind) => page.cells[other][kind] === own[kind]));
-  const base = group.find((other) => page.cells[other].loss === page.baseline) ?? place;
-  if (base !== place) return [base, place];
-  return [place, group.find((other) => other !== place) ?? having(id).find((other) => other !== place) ?? place];
+  const other = beside(id, place);
+  return isBaseline(other) && !isBaseline(place) ? [other, place] : [place, other];
 }
 
 function having(id) {
@@ -96,14 +105,21 @@ function itemsLink(id, place) {
 
 /** The baseline and another loss of the same dataset, where there are such. */
 function usualPair(id) {
-  return partners(id, having(id).find((place) => page.cells[place].loss === page.baseline) ?? having(id)[0] ?? 0);
+  return partners(id, having(id).find(isBaseline) ?? having(id)[0] ?? 0);
+}
+
+/** Why a cell has no items of the benchmark. */
+function lacks(place) {
+  if (page.cells[place].items[chosen.benchmark]) return '';
+  return ingested(page.cells[place]) ? 'ingested scores have no items' : 'it was not asked, or the step that scored it is not in the store or of an earlier version';
 }
 
 async function showItems() {
   const ticket = ++loading;
-  const lacking = [chosen.left, chosen.right].filter((place) => !page.cells[place].items[chosen.benchmark]);
+  const lacking = [chosen.left, chosen.right].find(lacks);
   pairs = [];
-  if (lacking.length) return renderItems(`No items are kept of ${names[lacking[0]]} on this benchmark: the step that scored it is not in the store, or an earlier version has made it.`);
+  renderChoices();
+  if (lacking !== undefined) return renderItems(`No items are kept of ${names[lacking]} on this benchmark: ${lacks(lacking)}.`);
   element('item-count').textContent = 'Loading ...';
   try {
     const [left, right] = await Promise.all([loadItems(chosen.left), loadItems(chosen.right)]);
@@ -115,36 +131,52 @@ async function showItems() {
   }
 }
 
+/** The benchmarks and cells that can be chosen, and those of which there are no items. */
+function renderChoices() {
+  options(element('benchmark'), page.benchmarks.map(({ id, heading }) => [id, heading, having(id).length ? '' : 'no items']), chosen.benchmark);
+  const cells = names.map((name, place) => [String(place), name, lacks(place) && (ingested(page.cells[place]) ? 'ingested, no items' : 'no items')]);
+  for (const name of ['left', 'right']) options(element(name), cells, String(chosen[name]));
+  element('left-name').textContent = alone() ? 'Cell' : 'Left';
+  element('right').parentElement.hidden = alone();
+}
+
 views.items = {
   show([id, left, right], query) {
     const known = page.benchmarks.map((each) => each.id);
     const withItems = known.find((each) => page.cells.some((cell) => cell.items[each]));
     chosen.benchmark = known.includes(id) ? id : (withItems ?? known[0] ?? '');
-    const usual = usualPair(chosen.benchmark);
-    chosen.left = placeOf(left) >= 0 ? placeOf(left) : usual[0];
-    chosen.right = placeOf(right) >= 0 ? placeOf(right) : usual[1];
+    [chosen.left, chosen.right] = placeOf(left) >= 0 ? [placeOf(left), placeOf(right)] : usualPair(chosen.benchmark);
+    if (chosen.right < 0 || chosen.right === chosen.left) chosen.right = beside(chosen.benchmark, chosen.left);
     Object.assign(chosen, { task: query.get('task') ?? '', won: query.get('better') ?? '', text: query.get('find') ?? '', differ: query.get('differ') === '1', page: Number(query.get('page')) || 1 });
-    for (const name of ['benchmark', 'left', 'right']) element(name).value = String(chosen[name]);
     element('find-item').value = chosen.text;
-    element('differ').checked = chosen.differ;
     if (!chosen.benchmark) return renderItems('This sweep has no benchmarks.');
+    const why = ours.length ? 'the steps that scored it are not in the store, or of an earlier version' : 'its scores were ingested, and ingested scores have none';
+    if (!withItems) return renderItems(`This sweep has no items: ${why}.`);
     return showItems();
   },
 };
 
 function startItems() {
-  const cells = names.map((name, place) => [String(place), name]);
-  options(element('benchmark'), page.benchmarks.map(({ id, heading }) => [id, heading]));
-  for (const name of ['left', 'right']) options(element(name), cells);
-  element('benchmark').addEventListener('change', ({ target }) => choose({ benchmark: target.value, task: '', page: 1 }));
-  for (const name of ['left', 'right']) element(name).addEventListener('change', ({ target }) => choose({ [name]: Number(target.value), page: 1 }));
+  element('choices').hidden = !page.benchmarks.some(({ id }) => having(id).length);
+  element('benchmark').addEventListener('change', ({ target }) => chooseBenchmark(target.value));
+  for (const [name, other] of [['left', 'right'], ['right', 'left']]) element(name).addEventListener('change', ({ target }) => chooseCell(name, other, Number(target.value)));
   for (const name of ['task', 'won']) element(name).addEventListener('change', ({ target }) => filterItems({ [name]: target.value }));
   element('differ').addEventListener('change', ({ target }) => filterItems({ differ: target.checked }));
   element('find-item').addEventListener('input', later(() => filterItems({ text: element('find-item').value }), 150));
   startPaging();
 }
 
-function choose(change) {
-  Object.assign(chosen, change);
+/** The cells stay where both have items of it too. */
+function chooseBenchmark(id) {
+  const stay = chosen.left !== chosen.right && having(id).includes(chosen.left) && having(id).includes(chosen.right);
+  const [left, right] = stay ? [chosen.left, chosen.right] : usualPair(id);
+  Object.assign(chosen, { benchmark: id, left, right, task: '', page: 1 });
+  showItems();
+}
+
+/** Who chooses on one side the cell of the other changes sides, as a cell is not compared with itself. */
+function chooseCell(name, other, place) {
+  const before = chosen[name];
+  Object.assign(chosen, { [name]: place, [other]: chosen[other] === place ? before : chosen[other], page: 1 });
   showItems();
 }

@@ -11,6 +11,8 @@ function filterValues(kind) {
 const grid = () => page.tables[table.columns];
 const labelled = (kind) => `${kind[0].toUpperCase()}${kind.slice(1)}`;
 const labels = ['loss', ...telling];
+const firstHeading = ours.length ? (ours.length < page.cells.length ? 'Loss or model' : 'Loss') : 'Model';
+const compared = Object.values(page.tables).some(({ lines }) => lines.some(({ numbers }) => numbers.some((entry) => entry[FIELD.difference] !== null)));
 const field = () => (table.numbers === 'values' ? FIELD.value : FIELD.difference);
 
 function makeFilters() {
@@ -29,7 +31,7 @@ function setFilter(kind, value) {
 
 function renderHead() {
   const heads = [
-    ...labels.map((kind, place) => sortable(kind, labelled(kind), place === 0 ? 'text first' : 'text')),
+    ...labels.map((kind, place) => sortable(kind, place ? labelled(kind) : firstHeading, place ? 'text' : 'text first')),
     ...grid().columns.map((column) => sortable(`=${column.id}`, column.heading, '', column.short)),
   ];
   element('table').tHead.replaceChildren(make('tr', {}, heads));
@@ -55,6 +57,7 @@ function sortValue(line, key) {
   const column = grid().columns.findIndex((each) => `=${each.id}` === key);
   if (column >= 0) return line.numbers[column][field()];
   const cell = page.cells[line.cell];
+  if (key === 'loss') return called(cell);
   return typeof cell[key] === 'number' ? cell[key] : word(cell, key);
 }
 
@@ -97,7 +100,7 @@ function markSorted(head) {
 
 function tableRow(line, begins) {
   const cell = page.cells[line.cell];
-  const link = make('a', { href: `#cells/${encodeURIComponent(cell.cell)}`, 'aria-label': names[line.cell] }, cell.loss);
+  const link = make('a', { href: `#cells/${encodeURIComponent(cell.cell)}`, 'aria-label': names[line.cell] }, called(cell));
   return make(
     'tr',
     { class: begins ? 'begins' : null, 'data-cell': line.cell },
@@ -165,7 +168,14 @@ function walk(event) {
   if (!next) return;
   here.tabIndex = -1;
   next.tabIndex = 0;
-  next.focus();
+  uncover(next);
+  next.focus({ preventScroll: true });
+}
+
+/** Scrolls to a number, so that neither the headings nor the first column, which stay in sight, lie over it. */
+function uncover(number) {
+  number.style.scrollMargin = `${element('table').tHead.offsetHeight}px 0 0 ${number.parentElement.cells[0].offsetWidth}px`;
+  number.scrollIntoView({ block: 'nearest', inline: 'nearest' });
 }
 
 function keepOverview() {
@@ -179,7 +189,7 @@ views.overview = {
   show(parts, query) {
     const [sort, way] = (query.get('sort') ?? '').split(':');
     table.columns = query.get('columns') in page.tables ? query.get('columns') : usualTable;
-    table.numbers = query.get('numbers') === 'differences' ? 'differences' : 'values';
+    table.numbers = compared && query.get('numbers') === 'differences' ? 'differences' : 'values';
     Object.assign(table, { sort, direction: way === 'up' ? 1 : -1, text: query.get('find') ?? '' });
     for (const kind of shownFilters) {
       table.filters[kind] = filterValues(kind).includes(query.get(kind)) ? query.get(kind) : '';
@@ -199,6 +209,7 @@ function makeTables() {
   });
   element('columns').append(...choices);
   element('columns').hidden = choices.length < 2;
+  element('numbers').hidden = !compared;
 }
 
 function startOverview() {

@@ -20,7 +20,7 @@ function fitting() {
 }
 
 function renderItems(notice) {
-  renderChoices();
+  renderFilters();
   const found = fitting();
   const last = Math.max(1, Math.ceil(found.length / PER_PAGE));
   chosen.page = Math.min(Math.max(1, Math.round(chosen.page)), last);
@@ -39,20 +39,36 @@ function renderItems(notice) {
 }
 
 function counted(found) {
+  const shown = `${number(found.length)} of ${number(pairs.length)} items`;
+  if (alone()) return shown;
   const times = (won) => number(found.filter((pair) => pair.won === won).length);
   const unknown = times('unknown');
   const parts = [`left better ${times('left')}`, `right better ${times('right')}`, `equal ${times('equal')}`];
-  return `${number(found.length)} of ${number(pairs.length)} items: ${parts.join(', ')}${unknown === '0' ? '' : `, without an outcome ${unknown}`}`;
+  return `${shown}: ${parts.join(', ')}${unknown === '0' ? '' : `, without an outcome ${unknown}`}`;
 }
 
-function renderChoices() {
-  const tasks = [...new Set(pairs.map((pair) => pair.task))];
-  if (pairs.length && !tasks.includes(chosen.task)) chosen.task = '';
-  options(element('task'), [['', 'all'], ...tasks.map((task) => [task, task])], chosen.task);
-  element('task').parentElement.hidden = tasks.length < 2;
-  const won = [['', 'all'], ['left', `left: ${names[chosen.left]}`], ['right', `right: ${names[chosen.right]}`], ['equal', 'equal'], ['unknown', 'without an outcome']];
-  if (!won.some(([value]) => value === chosen.won)) chosen.won = '';
-  options(element('won'), won, chosen.won);
+function renderFilters() {
+  offer('task', [...new Set(pairs.map((pair) => pair.task))].map((task) => [task, task]));
+  const won = { left: `left: ${names[chosen.left]}`, right: `right: ${names[chosen.right]}`, equal: 'equal', unknown: 'without an outcome' };
+  offer('won', Object.entries(won).filter(([value]) => !alone() && pairs.some((pair) => pair.won === value)));
+  renderDiffer();
+}
+
+/** A filter by what there is; one that would leave everything is not shown. */
+function offer(name, choices) {
+  if (pairs.length && !choices.some(([value]) => value === chosen[name])) chosen[name] = '';
+  options(element(name), [['', 'all'], ...choices], chosen[name]);
+  element(name).parentElement.hidden = choices.length < 2;
+}
+
+function renderDiffer() {
+  const times = pairs.filter((pair) => pair.differ).length;
+  const why = times === pairs.length ? ' (all do)' : times ? '' : ' (none do)';
+  if (pairs.length && why) chosen.differ = false;
+  element('differ').checked = chosen.differ;
+  element('differ').disabled = why !== '';
+  element('differ-name').textContent = `Only where they differ${pairs.length ? why : ''}`;
+  element('differ').parentElement.hidden = alone();
 }
 
 function itemShown(pair) {
@@ -63,7 +79,7 @@ function itemShown(pair) {
     { class: 'item' },
     make('h3', {}, `${pair.task}, item ${number(pair.place)}`),
     make('div', {}, alike ? asked(pair.left) : null, target),
-    make('div', { class: 'sides' }, sideShown(pair, 'left', alike), sideShown(pair, 'right', alike)),
+    make('div', { class: 'sides' }, sideShown(pair, 'left', alike), alone() ? null : sideShown(pair, 'right', alike)),
   );
 }
 
@@ -101,7 +117,7 @@ function marked(text) {
 }
 
 function keepItems() {
-  const cells = [chosen.left, chosen.right].map((place) => page.cells[place].cell);
+  const cells = [...new Set([chosen.left, chosen.right])].map((place) => page.cells[place].cell);
   remember('items', [chosen.benchmark, ...cells], { task: chosen.task, better: chosen.won, find: chosen.text, differ: chosen.differ, page: chosen.page > 1 ? chosen.page : '' });
 }
 

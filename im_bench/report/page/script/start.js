@@ -82,7 +82,8 @@ function summarise() {
   const counts = [[cells.length, 'cell'], [benchmarks.length, 'benchmark'], [scores, 'score']];
   const said = counts.map(([count, what]) => `${number(count)} ${what}${count === 1 ? '' : 's'}`);
   const model = models.length > 1 ? `${models.length} models` : `model ${models[0]}`;
-  element('summary').textContent = [...said, model, `baseline ${page.baseline}`].join(' \u00b7 ');
+  const baseline = cells.some((cell) => cell.loss === page.baseline) ? [`baseline ${page.baseline}`] : [];
+  element('summary').textContent = [...said, model, ...baseline].join(' \u00b7 ');
 }
 
 startTheme();
