@@ -134,7 +134,7 @@ def to_terminal(table: Table, width: int = 80) -> Text:
     names = [f" {' '.join(filter(None, name))} " for name in table.labels.names]
     margin = max((len(name) for name in names), default=0)
     text = Text()
-    for number, block in enumerate(_blocks(_widths(table), width - margin)):
+    for number, block in enumerate(_blocks(_widths(table, width - margin), width - margin)):
         text.append("\n" if number else "")
         heads = [_ranged(column.short, size) for column, size in _of(block, table.columns)]
         text.append(f"{' ' * margin}{''.join(heads)}\n")
@@ -271,9 +271,18 @@ def _hanging(number: str) -> str:
     return _latex(digits) + (rf"\rlap{{{mark}}}" if mark else "")
 
 
-def _widths(table: Table) -> list[int]:
-    """Of each column on a terminal: seven where that is enough."""
-    return [max(7, len(column.short) + 1, 5 + column.digits) for column in table.columns]
+def _widths(table: Table, room: int) -> list[int]:
+    """Of each column on a terminal: seven where that is enough; as a mark needs to stand apart, where there is room."""
+    narrow = [max(7, len(column.short) + 1, 5 + column.digits) for column in table.columns]
+    lines = [
+        [_signed(to, column) for to, column in zip(_each(line), table.columns, strict=True)]
+        for line in table.lines
+    ]
+    wide = [
+        max([size, *(len(text.rstrip(MARKS)) + 2 for text in texts)])
+        for size, *texts in zip(narrow, *lines, strict=True)
+    ]
+    return wide if sum(wide) <= room else narrow
 
 
 def _ranged(text: str, width: int) -> str:

@@ -1,5 +1,6 @@
 import csv
 import re
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 from im_bench.config import Report
 from im_bench.report.formats import header, to_csv, to_latex, to_markdown, to_terminal, write_table
 from im_bench.report.measures import by_category, of_analyses
-from im_bench.report.tables import cell_table
+from im_bench.report.tables import Difference, cell_table
 
 NOTE = "judge: overlap (offline)"
 
@@ -108,6 +109,17 @@ def test_eighty_columns_of_terminal_hold_all_ten_columns():
     assert lines[2].split() == ["it", *["12.50"] * 7, *["0.12"] * 3]
     assert lines[3].split() == ["neftune", *["99.00\u2020"] * 7, *["0.99\u2020"] * 3]
     assert lines[4].split() == [*["\u219186.50"] * 7, *["\u21910.86"] * 3]
+
+
+def test_marked_numbers_stand_apart_where_there_is_room():
+    rows = [
+        row(name, value, loss=loss) for name in ("mmlu", "bbh") for loss, value in (("it", 0), ("im", 0.5))
+    ]
+    plain = table_of(rows)
+    starred = (Difference(50.0, 1.0, p=0.001),) * 3
+    table = replace(plain, lines=(plain.lines[0], replace(plain.lines[1], differences=starred)))
+    assert "\u219150.00* \u219150.00* \u219150.00*" in to_terminal(table, 80).plain
+    assert "\u219150.00*\u219150.00*\u219150.00*" in to_terminal(table, 26).plain
 
 
 def test_the_terminal_shows_the_caption(table):
