@@ -108,6 +108,7 @@ def fit(
         sum_in_fp32(trainer.accelerator)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Follow(log, counts))
+        trainer.add_callback(KeepLastState(trainer, _state(out, runtime)))
         if keep is not None:
             trainer.add_callback(KeepEpochs(trainer, keep, train))
         trainer.train(resume_from_checkpoint=_last_state(_state(out, runtime), runtime.processes))
@@ -200,6 +201,27 @@ class Follow(TrainerCallback):
             )
 
 
+class KeepLastState(TrainerCallback):
+    """Removes earlier states when every process has written its part of the last one.
+
+    The Trainer's own `save_total_limit` removes them when the first process has: a training cut off there would have
+    no whole state to go on from.
+    """
+
+    def __init__(self, trainer: StepTrainer, folder: Path):
+        self.trainer = trainer
+        self.folder = folder
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.trainer.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            for path in self.folder.glob("checkpoint-*"):
+                if path.name != f"checkpoint-{state.global_step}":
+                    shutil.rmtree(path, ignore_errors=True)
+
+
 class KeepEpochs(TrainerCallback):
     """Hands on the weights at the end of epochs."""
 
@@ -260,7 +282,6 @@ def _arguments(train: Train, runtime: Runtime, *, num_steps: int, seed: int, out
         use_cpu=runtime.device == "cpu",
         save_strategy="steps",
         save_steps=runtime.save_steps,
-        save_total_limit=1,
         logging_strategy="no",
         report_to=[],
         disable_tqdm=True,

@@ -94,6 +94,44 @@ def test_two_processes_go_on_from_where_they_were_cut_off(tuned, weights, tmp_pa
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+# `sitecustomize` is what Python imports of its own accord: here, in the second process alone.
+LATE = """
+import os, time
+if os.environ.get("RANK") == "1":
+    import torch
+    save = torch.save
+    def late(values, file, *arguments, **options):
+        if "checkpoint-4/rng_state" in str(file):
+            time.sleep(60)
+        save(values, file, *arguments, **options)
+    torch.save = late
+"""
+
+
+def test_a_state_stays_until_every_process_has_written_its_part_of_the_next(tuned, tmp_path, monkeypatch):
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late/sitecustomize.py").write_text(LATE)
+    two = {"processes": 2, "parallel": "fsdp", "threads": 1}
+    states = tmp_path / "cut/state/fsdp-2"
+
+    def interrupt_amid_saving(values):
+        if values["step"] == 4:
+            end = time.monotonic() + 60
+            while not (states / "checkpoint-4/trainer_state.json").exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            time.sleep(0.2)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setenv("PYTHONPATH", str(tmp_path / "late"), prepend=os.pathsep)
+        tuned("cut", ROWS, follow=interrupt_amid_saving, runtime=two, **OPTIONS)
+    assert not (states / "checkpoint-4/rng_state_1.pth").exists()
+    steps = []
+    tuned("cut", ROWS, follow=lambda values: steps.append(values["step"]), runtime=two, **OPTIONS)
+    assert steps[0] == 3
+
+
 def test_what_a_worker_finds_wrong_is_the_user_s_to_read(tuned):
     with pytest.raises(UserError, match="positions; train.max_tokens=256 cuts what is longer"):
         tuned(
