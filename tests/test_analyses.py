@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from test_pipeline import kinds, records, words
+from small_cell import kinds, records, words
 
 from im_bench import preflight
 from im_bench.cli import main

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index
-from test_pipeline import words
+from small_cell import words
 
 from im_bench.carding import write_cards
 from im_bench.composing import CONF, compose_run

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_pipeline import kinds, records, words
+from small_cell import kinds, records, words
 
 from im_bench.cli import main
 from im_bench.composing import CONF, compose_run, sweep_runs

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from test_pipeline import kinds, process, records, words
+from small_cell import kinds, process, records, words
 
 from im_bench.cli import main
 from im_bench.composing import CONF, sweep_runs

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_pipeline import records, words
+from small_cell import records, words
 
 from im_bench import pruning
 from im_bench.cli import main

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_pipeline import InThread, process, words
+from small_cell import InThread, process, words
 
 from im_bench.cli import main
 from im_bench.composing import CONF, compose_run
