@@ -642,7 +642,7 @@ def _command(
         name, metavar, meaning, *count = first
         parser.add_argument(name, metavar=metavar, help=meaning, nargs=count[0] if count else None)
     overrides = "Hydra overrides, e.g. loss=im seed=1"
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=overrides)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=overrides)
     parser.set_defaults(command=command)
     return parser
 

@@ -318,7 +318,7 @@ def test_a_sweep_that_cannot_be_run_says_why(
         ([], "the following arguments are required: COMMAND"),
         (["runn"], "invalid choice: 'runn'"),
         (["run", "--nosuch"], "unrecognized arguments: --nosuch"),
-        (["sweep"], "the following arguments are required: NAME"),
+        (["sweep"], "the following arguments are required: NAME\n"),
     ],
 )
 def test_a_command_that_is_none_shows_how_to_give_one(
