@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from im_bench.analysis import measures
 from im_bench.analysis.likelihoods import Sums, likelihoods
 from im_bench.analysis.means import Mean, mean, ratio
-from im_bench.analysis.measures import HELDOUT, HELDOUT_NEW, TRAIN, measured
+from im_bench.analysis.measures import HELDOUT, HELDOUT_NEW, TRAIN, heldout_note, measured
 from im_bench.analysis.overlap import standing
 from im_bench.analysis.sets import Trained, heldout_set, name_of, some, training_set
 from im_bench.checkpoint import Checkpoint, context_length, load_model, load_tokenizer, place
@@ -111,7 +111,7 @@ def measure(
     rows = _kept(out, looked, found)
     scores = [*_scores(rows, TRAIN, len(ours), kl=base is not None)] if trained else []
     if heldout:
-        scores += _scores(rows, HELDOUT, len(others), kl=base is not None, note=_note(heldout))
+        scores += _scores(rows, HELDOUT, len(others), kl=base is not None, note=heldout_note(heldout.name))
     if heldout and trained:
         scores += _overlap_scores(rows, heldout, known, kl=base is not None)
     write_scores(out, scores)
@@ -150,10 +150,6 @@ def _model(checkpoint: Checkpoint, precision: str, runtime: Runtime) -> PreTrain
     return model
 
 
-def _note(heldout: Heldout) -> str:
-    return f"held out: {heldout.name}"
-
-
 def _overlap_scores(
     rows: Sequence[Row], heldout: Heldout, known: Sequence[bool], *, kl: bool
 ) -> Iterator[Score]:
@@ -164,14 +160,14 @@ def _overlap_scores(
     """
     asked, there = len(known), sum(known)
     share = Mean(there / asked if asked else None, None, asked)
-    yield measured("losses", HELDOUT, measures.OVERLAP, share, total=asked, note=_note(heldout))
+    yield measured("losses", HELDOUT, measures.OVERLAP, share, total=asked, note=heldout_note(heldout.name))
     if there:
         log.warning(
             "%d of %d held-out conversations of %s stand in the training set; heldout_new is the loss on the others",
             *(there, asked, heldout.name),
         )
     new = [row | {"set": HELDOUT_NEW} for row in rows if row["set"] == HELDOUT and not row["in_training"]]
-    yield from _scores(new, HELDOUT_NEW, asked - there, kl=kl, note=_note(heldout))
+    yield from _scores(new, HELDOUT_NEW, asked - there, kl=kl, note=heldout_note(heldout.name))
 
 
 def _scores(

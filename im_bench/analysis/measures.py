@@ -75,3 +75,8 @@ def missing(analysis: str, *, trained: bool) -> Score:
     """The headline of an analysis that was asked for and has no number."""
     task = TRAIN if trained else HELDOUT
     return measured(analysis, task, HEADLINES[analysis], Mean(None, None, 0), total=0)
+
+
+def heldout_note(name: str) -> str:
+    """What the ledger says of a loss on this dataset, as held out."""
+    return f"held out: {name}"

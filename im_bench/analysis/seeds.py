@@ -26,8 +26,10 @@ from im_bench.analysis.pairs import (
     units_of,
     welch,
 )
-from im_bench.analysis.significance import LEVEL, student
+from im_bench.analysis.significance import LEVEL, detectable, student
 from im_bench.config import UserError
+
+POOLED = "t-test of items and seeds"
 
 
 class Crossed(NamedTuple):
@@ -57,7 +59,10 @@ class Pooled:
     seed_stderr: float | None
     """The part of training with other seeds: more items do not make it smaller."""
     p: float | None
-    """Two-sided, by Student's t; 1 where there is no difference."""
+    """Two-sided, of the test; 1 where there is no difference."""
+    test: str
+    detectable: float | None
+    """The smallest true difference that this test at 5 % finds in 80 of 100 such samples of items and seeds."""
     seeds: int
     items: int
     """That every seed has an outcome of, on both sides."""
@@ -164,6 +169,8 @@ def _pooled(crossed: Crossed, *, items: int, clustered: bool) -> Pooled:
         item_stderr=None if reach is None else sqrt(of_items),
         seed_stderr=None if reach is None else sqrt(of_seeds),
         p=student(difference, found),
+        test=POOLED,
+        detectable=detectable(sqrt(found.variance), found.freedom) if found.variance else None,
         seeds=seeds,
         items=items,
         units=len(crossed.stratum_u),

@@ -13,15 +13,14 @@ from im_bench.analysis.measures import ANALYSIS
 from im_bench.report import measures
 from im_bench.report.cells import cells_of
 from im_bench.report.collect import FILE, Row, read_ledger
-from im_bench.report.comparisons import by_cell, compared
+from im_bench.report.comparisons import Tests, by_cell, compared
 from im_bench.report.formats import write_comparisons, write_table
 from im_bench.report.forms import FORMS, TABLE_5, available, datasets_of
 from im_bench.report.pivot import Form, pivot
-from im_bench.report.published import lengths_printed, printed
+from im_bench.report.published import lengths_printed, printed, printed_alone
 from im_bench.report.tables import (
     Printed,
     Table,
-    Tests,
     benchmark_table,
     category_table,
     cell_table,
@@ -65,14 +64,14 @@ def report(
     if not wanted.mixed:
         check_comparable(rows)
     found = compared(rows, results / STORE, wanted)
-    beside = printed(cell for cell, _ in cells_of(rows)) if published else []
-    if published and not beside:
+    beside = printed(rows) if published else []
+    if rows and published and not beside:
         log.warning("%s: the paper has no numbers of its models, datasets and losses", sweep)
     tables = dict(_tables(rows, sweep, wanted, by_cell(found), beside, form))
     for name, table in tables.items():
         write_table(results / "tables", name, table)
     write_comparisons(results / "tables", f"{sweep}_comparisons", found)
-    table = next(reversed(tables.values())) if form else tables[sweep]
+    table = next(reversed(tables.values())) if form else next(iter(tables.values()))
     return (
         Reported(table, *_drawn(results, sweep, rows, tables, wanted)) if rows else Reported(table, [], None)
     )
@@ -132,8 +131,7 @@ def _tables(
 ) -> Iterator[tuple[str, Table]]:
     """Every table by its name; the main one goes by the sweep's."""
     if not rows:
-        alone = measures.of_table_1()
-        yield sweep, cell_table(rows, alone, name=sweep, wanted=wanted, printed=beside)
+        yield from _of_the_paper(sweep, wanted, form)
         return
     scored = any(row.category != ANALYSIS for row in rows)
     analyses = measures.of_analyses(rows)
@@ -150,8 +148,32 @@ def _tables(
         else:
             yield f"{sweep}_table{number}", table
     if form:
-        name = f"{sweep}_{'_'.join(form.rows)}_by_{'_'.join(form.columns)}"
-        yield name, pivot(rows, form, name=sweep, wanted=wanted, tests=known, printed=beside)
+        yield _name(sweep, form), pivot(rows, form, name=sweep, wanted=wanted, tests=known, printed=beside)
+
+
+def _of_the_paper(sweep: str, wanted: config.Report, form: Form | None) -> Iterator[tuple[str, Table]]:
+    """The paper's tables that the sweep asks for, else Table 1, without a score of ours."""
+    for number in wanted.tables or (1,):
+        name = f"{sweep}_table{number}" if wanted.tables else sweep
+        yield name, _alone(number, sweep, wanted)
+    if form:
+        yield _name(sweep, form), pivot([], form, name=sweep, wanted=wanted, printed=printed_alone(1))
+
+
+def _alone(number: int, sweep: str, wanted: config.Report) -> Table:
+    """One of the paper's tables."""
+    theirs = printed_alone(number)
+    columns = measures.TABLE_1 if number == 1 else {column for each in theirs for column in each.entries}
+    form = available(FORMS[number], columns) if number in FORMS else None
+    if form:
+        return pivot([], form, name=sweep, wanted=wanted, printed=theirs)
+    found = [each for each in measures.unasked() if each.column.id in columns]
+    said = (TABLE_5,) if number == 5 else ()
+    return cell_table([], found, name=sweep, wanted=wanted, printed=theirs, said=said)
+
+
+def _name(sweep: str, form: Form) -> str:
+    return f"{sweep}_{'_'.join(form.rows)}_by_{'_'.join(form.columns)}"
 
 
 def _paper_table(

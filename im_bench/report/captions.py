@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from im_bench.analysis.measures import ANALYSIS, HELDOUT, HELDOUT_NEW, LENGTHS
 from im_bench.config import Report
 from im_bench.report.collect import Row
 from im_bench.report.readings import WMT, Entry, Reading
-from im_bench.report.words import BENCHMARKS, benchmark_column, listed
+from im_bench.report.words import BENCHMARKS, CATEGORIES, MEAN, benchmark_column, listed
 
 PARTIAL_MARK = "\u2020"
 """A dagger: the number rests on fewer outcomes than items."""
@@ -64,6 +64,41 @@ def tested_how(adjusted: Sequence[float | None], shared: Sequence[str], wanted: 
         f"cell{some}; the chance is that of {'items and seeds' if wanted.seeds == 'pooled' else alone}.",
         *([f"{both}: {', '.join(shared)}."] if shared else []),
     ]
+
+
+OF_THE_PAPER: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset((*(each.id for each in CATEGORIES), MEAN.id)),
+        "means over categories are computed from these, which are of all 18 NLP benchmarks",
+    ),
+    (
+        frozenset(("multilingual", MEAN.id)),
+        "TER, an error rate, counts as a gain in Multilinguality and in Mean",
+    ),
+    (frozenset(("math_code", MEAN.id)), "HumanEval is the better of two temperatures"),
+    (frozenset(("mt_bench", "alpaca_eval_1")), "GPT-4 judged MT-Bench and AlpacaEval 1.0"),
+    (frozenset(("alpaca_eval_2",)), "GPT-4 Turbo judged AlpacaEval 2.0"),
+    (
+        frozenset((f"{HELDOUT}_output_loss_per_example",)),
+        "what is held out, a tenth of Tulu V2, holds the training sets",
+    ),
+    (frozenset(("train_bleu_sentence",)), "whether BLEU is of the corpus or a mean of sentences is not said"),
+)
+"""What is to be known of the paper's numbers, by the columns that it is of."""
+
+
+def of_the_paper(columns: Collection[str], *, alone: bool) -> list[str]:
+    """What the numbers are that the paper prints in these columns.
+
+    Args:
+        alone: whether none of ours stand beside them, whose units would be told.
+    """
+    if not columns:
+        return []
+    facts = [fact for concerned, fact in OF_THE_PAPER if not concerned.isdisjoint(columns)]
+    scores = {*(each.id for each in CATEGORIES), MEAN.id, *(each.id for each in BENCHMARKS)} & {*columns}
+    units = list(_units(scores)) if alone else []
+    return ["; ".join(["Of the paper: numbers that it prints (LLaMA-2-7B)", *facts]) + ".", *units]
 
 
 def left_out(asked: Mapping[str, Sequence[str]]) -> list[str]:

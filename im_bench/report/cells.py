@@ -10,6 +10,8 @@ from im_bench.report.collect import Row
 
 PAPER = "the paper"
 """The name of a cell whose numbers the paper prints."""
+ANY = "any"
+"""In Table 5, the loss of a dataset that may have been trained on under several."""
 
 
 class Cell(NamedTuple):
@@ -55,7 +57,7 @@ class Cell(NamedTuple):
 def _by_number(label: str) -> tuple[tuple[float, str], ...]:
     """Sorts `random_200` before `random_1000`."""
     words = re.split(r"_", label)
-    return tuple((float(word), "") if re.fullmatch(r"[\d.]+", word) else (0.0, word) for word in words)
+    return tuple((float(word), "") if re.fullmatch(r"\d+(\.\d+)?", word) else (0.0, word) for word in words)
 
 
 def cells_of(rows: Iterable[Row]) -> list[tuple[Cell, list[Row]]]:

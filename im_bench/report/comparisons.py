@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from im_bench.items import Outcomes, read_outcomes
 from im_bench.report import analysed
 from im_bench.report.cells import Cell, cells_of
 from im_bench.report.collect import UNKNOWN, Row
-from im_bench.report.measures import Measure, analysis_id, by_benchmark, by_category, of_analyses
+from im_bench.report.measures import Family, Measure, analysis_id, by_benchmark, by_category, of_analyses
 from im_bench.report.readings import Reading, headline
 from im_bench.report.seeds import together
 from im_bench.report.words import LENGTH_CONTROLLED, Column
@@ -45,8 +46,7 @@ class Compared:
     found: Found | None
     p: float | None
     """Adjusted by Holm over those of its family that are tested."""
-    family: str
-    """Over which: `benchmarks`, `categories` or `analyses`."""
+    family: Family
     note: str
     """Why there is nothing."""
 
@@ -69,21 +69,31 @@ def compared(rows: Sequence[Row], store: Path, wanted: Report) -> list[Compared]
     }
     found = _over_seeds(single) if wanted.seeds == "pooled" else _each(single)
     categories = by_category(rows, wanted.reading)
-    families = {"benchmarks": benchmarks, "categories": categories, "analyses": analyses}
     return [
         each
         for cell, known in found.items()
-        for family, measures in families.items()
-        for each in _family(cell, wanted.baseline, measures, _means(known, categories), family)
+        for family in (benchmarks, categories, analyses)
+        for each in _family(cell, wanted.baseline, family, _means(known, categories))
     ]
 
 
-def by_cell(found: Iterable[Compared]) -> dict[Cell, dict[str, Found]]:
-    """What is known, by cell and column."""
-    known: dict[Cell, dict[str, Found]] = {}
+class Tested(NamedTuple):
+    """A difference, and its p-value among those of its family."""
+
+    found: Found
+    p: float | None
+
+
+Tests = Mapping[Cell, Mapping[tuple[Family, str], Tested]]
+"""What is known of each cell's difference to its baseline, by family and column."""
+
+
+def by_cell(found: Iterable[Compared]) -> Tests:
+    """What is known, for a table."""
+    known: dict[Cell, dict[tuple[Family, str], Tested]] = {}
     for each in found:
         if each.found is not None:
-            known.setdefault(each.cell, {})[each.column.id] = each.found
+            known.setdefault(each.cell, {})[each.family, each.column.id] = Tested(each.found, each.p)
     return known
 
 
@@ -225,7 +235,7 @@ def _mean(parts: Sequence[Found | str]) -> Found | str:
 
 
 def _family(
-    cell: Cell, baseline: str, measures: Sequence[Measure], known: Mapping[str, Found | str], family: str
+    cell: Cell, baseline: str, measures: Sequence[Measure], known: Mapping[str, Found | str]
 ) -> list[Compared]:
     found = [known.get(each.column.id, NOT_AT_HAND) for each in measures]
     adjusted = holm([None if isinstance(each, str) else each.p for each in found])
@@ -236,7 +246,7 @@ def _family(
             measure.column,
             None if isinstance(each, str) else each,
             p,
-            family,
+            measure.family,
             each if isinstance(each, str) else "",
         )
         for measure, each, p in zip(measures, found, adjusted, strict=True)

@@ -102,8 +102,15 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header(table))
     for record in records(table):
-        writer.writerow(f"{value:.6f}" if isinstance(value, float) else value for value in record)
+        writer.writerow(_written(name, value) for name, value in zip(header(table), record, strict=True))
     return out.getvalue()
+
+
+def _written(name: str, value: object) -> object:
+    """A p-value may be very small."""
+    if not isinstance(value, float):
+        return value
+    return f"{value:.6g}" if name == "p" else f"{value:.6f}"
 
 
 def header(table: Table) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from im_bench.analysis.measures import LENGTHS
+from im_bench.report.cells import ANY
 from im_bench.report.collect import Row
 from im_bench.report.pivot import Form
 from im_bench.report.words import MEAN
@@ -36,10 +37,6 @@ FORMS: dict[int, Form] = {
         "In the form of Table 7.",
     ),
 }
-
-
-ANY = "any"
-"""In Table 5, the loss of a dataset that may have been trained on under several."""
 
 
 def available(form: Form, columns: Iterable[str]) -> Form | None:

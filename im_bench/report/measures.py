@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from im_bench.analysis.measures import ANALYSIS, HELDOUT_NEW, LENGTHS, OVERLAP
 from im_bench.config import UserError
@@ -29,8 +30,10 @@ from im_bench.report.words import (
     in_order,
 )
 
-TABLE_1_JUDGED = ("mt_bench", "alpaca_eval_1", "alpaca_eval_2")
+TABLE_1 = (*(each.id for each in CATEGORIES), MEAN.id, "mt_bench", "alpaca_eval_1", "alpaca_eval_2")
 Of = Callable[[Sequence[Row]], Entry]
+Family = Literal["benchmarks", "categories", "analyses"]
+"""The benchmarks, the columns of Table 1, or what analyses found."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Measure:
 
     column: Column
     entry: Of
+    family: Family
+    """Over which Holm adjusts its tests."""
     parts: tuple[str, ...] = ()
     """The columns of which this one is the mean: of a category its benchmarks, of Mean the categories."""
 
@@ -58,19 +63,21 @@ def by_category(rows: Sequence[Row], reading: Reading) -> list[Measure]:
     """The categories, their mean, the judged benchmarks: the columns of Table 1."""
     known, leaves = asked(rows), translation_leaves(rows)
     categories = [
-        Measure(column, _category(known[column.id], reading, leaves), known[column.id])
+        Measure(column, _category(known[column.id], reading, leaves), "categories", known[column.id])
         for column in CATEGORIES
         if column.id in known
     ]
     parts = tuple(each.column.id for each in categories)
-    overall = [Measure(MEAN, lambda own: mean([each.entry(own) for each in categories]), parts)]
-    return [*categories, *(overall if categories else []), *_each(known.get(JUDGED, ()), reading)]
+    overall = [Measure(MEAN, lambda own: mean([each.entry(own) for each in categories]), "categories", parts)]
+    judged = _each(known.get(JUDGED, ()), reading, "categories")
+    return [*categories, *(overall if categories else []), *judged]
 
 
-def of_table_1() -> list[Measure]:
-    """The columns of Table 1 as the paper prints it, which none of our rows fill."""
-    columns = (*CATEGORIES, MEAN, *(benchmark_column(name) for name in TABLE_1_JUDGED))
-    return [Measure(column, lambda own: MISSING) for column in columns]
+def unasked() -> list[Measure]:
+    """The columns that the paper may have a number in, where none of our rows fill them."""
+    judged = [benchmark_column(name) for name in TABLE_1[-3:]]
+    columns = (*CATEGORIES, MEAN, *judged, *ANALYSES)
+    return [Measure(column, lambda own: MISSING, "categories") for column in columns]
 
 
 def by_benchmark(rows: Sequence[Row], reading: Reading) -> list[Measure]:
@@ -78,7 +85,7 @@ def by_benchmark(rows: Sequence[Row], reading: Reading) -> list[Measure]:
     known = asked(rows)
     names = [each for category in (*CATEGORIES, JUDGED_COLUMN) for each in known.get(category.id, ())]
     controlled = any(row.task == LENGTH_CONTROLLED.id and row.value is not None for row in rows)
-    return [*_each(names, reading), *([_task(LENGTH_CONTROLLED)] if controlled else [])]
+    return [*_each(names, reading, "benchmarks"), *([_task(LENGTH_CONTROLLED)] if controlled else [])]
 
 
 def of_analyses(rows: Iterable[Row]) -> list[Measure]:
@@ -128,16 +135,18 @@ def _category(benchmarks: Sequence[str], reading: Reading, leaves: frozenset[str
     return lambda own: category_entry(own, benchmarks, reading, leaves)
 
 
-def _each(benchmarks: Iterable[str], reading: Reading) -> list[Measure]:
-    return [_benchmark(name, reading) for name in benchmarks]
+def _each(benchmarks: Iterable[str], reading: Reading, family: Family) -> list[Measure]:
+    return [_benchmark(name, reading, family) for name in benchmarks]
 
 
-def _benchmark(name: str, reading: Reading) -> Measure:
-    return Measure(benchmark_column(name), lambda own: benchmark_entry(own, name, reading))
+def _benchmark(name: str, reading: Reading, family: Family) -> Measure:
+    return Measure(benchmark_column(name), lambda own: benchmark_entry(own, name, reading), family)
 
 
 def _task(column: Column) -> Measure:
-    return Measure(column, lambda own: task_entry([row for row in own if row.task == column.id]))
+    return Measure(
+        column, lambda own: task_entry([row for row in own if row.task == column.id]), "benchmarks"
+    )
 
 
 def _analysis(column: Column) -> Measure:
@@ -146,4 +155,5 @@ def _analysis(column: Column) -> Measure:
         lambda own: task_entry(
             [row for row in own if row.category == ANALYSIS and analysis_id(row) == column.id]
         ),
+        "analyses",
     )

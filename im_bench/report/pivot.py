@@ -9,10 +9,11 @@ from im_bench.config import Report, UserError
 from im_bench.report import measures
 from im_bench.report.cells import Cell
 from im_bench.report.collect import Row
+from im_bench.report.comparisons import Tests
 from im_bench.report.labels import Labels
 from im_bench.report.measures import Measure
 from im_bench.report.readings import Entry
-from im_bench.report.tables import Difference, Line, Printed, Scored, Table, Tests, said_of, scores
+from im_bench.report.tables import Difference, Line, Printed, Scored, Table, said_of, scores
 from im_bench.report.words import Column
 
 OF_CELLS: dict[str, Callable[[Cell], str]] = {
@@ -102,12 +103,14 @@ def _check(form: Form) -> None:
 
 
 def _measures(rows: Sequence[Row], form: Form, wanted: Report) -> list[Measure]:
+    if not rows:
+        return measures.picked(measures.unasked(), form.of or measures.TABLE_1)
     categories, benchmarks = (
         measures.by_category(rows, wanted.reading),
         measures.by_benchmark(rows, wanted.reading),
     )
     if form.of:
-        known = {each.column.id: each for each in (*benchmarks, *measures.of_analyses(rows), *categories)}
+        known = {each.column.id: each for each in (*categories, *measures.of_analyses(rows), *benchmarks)}
         return measures.picked(list(known.values()), form.of)
     return categories if "category" in (*form.rows, *form.columns) else benchmarks
 

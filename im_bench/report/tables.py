@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 from im_bench.analysis.measures import ANALYSIS
 from im_bench.analysis.seeds import Pooled
-from im_bench.analysis.significance import Comparison, holm
 from im_bench.config import Report, UserError
 from im_bench.report import measures
-from im_bench.report.captions import caption, left_out, tested_how
-from im_bench.report.cells import PAPER, Cell, cells_of
+from im_bench.report.captions import caption, left_out, of_the_paper, tested_how
+from im_bench.report.cells import ANY, PAPER, Cell, cells_of
 from im_bench.report.collect import UNKNOWN, Row
+from im_bench.report.comparisons import Found, Tested, Tests
 from im_bench.report.labels import Labels, labels_of
-from im_bench.report.measures import Measure
+from im_bench.report.measures import Family, Measure
 from im_bench.report.readings import JUDGED, MISSING, Entry
 from im_bench.report.seeds import pooled
 from im_bench.report.words import Column
@@ -30,8 +30,6 @@ from im_bench.report.words import Column
 ALPHA = 0.05
 STAR = "*"
 """Of a difference with p < ALPHA."""
-Tests = Mapping[Cell, Mapping[str, Comparison | Pooled]]
-"""What is known of each cell's difference to its baseline, by column."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Difference:
     high: float | None = None
     """The 95% interval; None where the items could not be compared."""
     p: float | None = None
-    """Adjusted by Holm over the columns of the table; None where the items could not be compared."""
+    """Adjusted by Holm over its family; None where the items could not be compared."""
     whole: bool = True
     """Whether it is of all items, and seeds, that the two scores are of; else of those that both have."""
 
@@ -238,7 +236,7 @@ def said_of(
     return (
         *_models(scored),
         *means,
-        *_of_the_paper(scored),
+        *of_the_paper(_printed(scored, found), alone=not rows),
         *_seeds(rows, wanted),
         *_comparison(scored, wanted.baseline),
         *tested_how([each.p for each in known if each.value is not None], ordered, wanted),
@@ -268,16 +266,19 @@ def _versions(rows: Iterable[Row]) -> list[str]:
 
 def _models(scored: Iterable[Scored]) -> list[str]:
     """The model; several have a column."""
-    models = {each.cell.model for each in scored}
+    models = {each.cell.model for each in scored} - {""}
     return [f"Model: {model}." for model in models if len(models) == 1]
 
 
-def _of_the_paper(scored: Sequence[Scored]) -> list[str]:
-    if not any(each.cell.source == PAPER for each in scored):
-        return []
-    return [
-        f"Of {PAPER}: numbers that it prints (LLaMA-2-7B); means over categories are computed from these."
-    ]
+def _printed(scored: Sequence[Scored], found: Sequence[Measure]) -> set[str]:
+    """The columns that have a number of the paper's."""
+    return {
+        measure.column.id
+        for each in scored
+        if each.cell.source == PAPER
+        for measure, entry in zip(found, each.entries, strict=True)
+        if entry.value is not None
+    }
 
 
 ENOUGH_SEEDS = 4
@@ -319,7 +320,7 @@ def _differences(
     bases: Mapping[object, list[tuple[Entry, ...]]],
     found: Sequence[Measure],
     wanted: Report,
-    tests: Mapping[str, Comparison | Pooled],
+    tests: Mapping[tuple[Family, str], Tested],
 ) -> tuple[Difference | None, ...] | None:
     """Within each group; unknown where the group has not exactly one baseline, none where no group has one."""
     if not bases or not _is_compared(cell, wanted.baseline):
@@ -327,28 +328,29 @@ def _differences(
     base = bases.get((cell.group, cell.source), [])
     if len(base) != 1:
         return tuple(Difference(None, None) for _ in entries)
-    known = [tests.get(each.column.id) for each in found]
-    adjusted = holm([None if each is None else each.p for each in known])
-    together = zip(entries, base[0], known, adjusted, strict=True)
-    return tuple(_difference(entry, to, test, p) for entry, to, test, p in together)
+    known = [tests.get((each.family, each.column.id)) for each in found]
+    return tuple(
+        _difference(entry, to, test) for entry, to, test in zip(entries, base[0], known, strict=True)
+    )
 
 
 def _is_compared(cell: Cell, baseline: str) -> bool:
-    return cell.dataset not in (None, UNKNOWN) and cell.loss != baseline
+    return cell.dataset not in (None, UNKNOWN) and cell.loss not in (baseline, ANY)
 
 
-def _difference(entry: Entry, base: Entry, test: Comparison | Pooled | None, p: float | None) -> Difference:
+def _difference(entry: Entry, base: Entry, test: Tested | None) -> Difference:
     if entry.value is None or base.value is None:
         return Difference(None, None)
     if test is not None:
-        whole = _items(entry, test) <= test.items >= _items(base, test)
-        value = entry.value - base.value if whole else test.difference
-        return Difference(value, test.stderr, test.low, test.high, p, whole)
+        found = test.found
+        whole = _items(entry, found) <= found.items >= _items(base, found)
+        value = entry.value - base.value if whole else found.difference
+        return Difference(value, found.stderr, found.low, found.high, test.p, whole)
     known = entry.stderr is not None and base.stderr is not None
     stderr = sqrt((entry.stderr or 0.0) ** 2 + (base.stderr or 0.0) ** 2) if known else None
     return Difference(entry.value - base.value, stderr)
 
 
-def _items(entry: Entry, test: Comparison | Pooled) -> float:
+def _items(entry: Entry, found: Found) -> float:
     """How many items a score is of: in one seed, where several are taken together."""
-    return entry.count / (test.seeds if isinstance(test, Pooled) else 1)
+    return entry.count / (found.seeds if isinstance(found, Pooled) else 1)

@@ -63,6 +63,8 @@ def test_parts_are_those_of_the_analysis_of_variance():
     reach = stats.t.ppf(0.975, freedom) * np.sqrt(whole)
     assert [found.low, found.high] == pytest.approx([grid_su.mean() - reach, grid_su.mean() + reach])
     assert found.p == pytest.approx(2 * stats.t.sf(abs(grid_su.mean()) / np.sqrt(whole), freedom))
+    quantiles = stats.t.ppf(0.975, freedom) + stats.t.ppf(0.8, freedom)
+    assert found.detectable == pytest.approx(quantiles * np.sqrt(whole))
 
 
 def test_seeds_that_differ_less_than_chance_have_no_variance():

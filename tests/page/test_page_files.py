@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pyarrow
 import pyarrow.parquet
@@ -77,6 +78,18 @@ def test_config_labels_and_cost_come_from_the_training_step(small):
     assert details["cost"]["scoring_seconds"] == 60.0
     assert details["cost"]["judge_prompt_tokens"] == 1200
     assert details["cost"]["judge_cost"] == 0.42
+
+
+def test_what_a_training_says_of_itself_costs_no_scoring(tmp_path):
+    """The lengths of a dataset are rows of the training step itself."""
+    make_page(tmp_path)
+    folders = finished(tmp_path / "store")
+    lengths = replace(row("cell-im", "piqa"), benchmark="lengths", category="analysis", step="traincellim")
+    details = cell_details([lengths], folders)
+    assert details["cost"]["scoring_seconds"] is None
+    assert details["cost"]["training_flops"] == 2.5e12 and details["config"] and details["labels"]
+    both = cell_details([lengths, row("cell-im", "piqa")], folders)
+    assert both["cost"]["scoring_seconds"] == 30.0
 
 
 def test_a_long_loss_curve_is_thinned_to_its_ends_and_between(small):

@@ -8,6 +8,7 @@ from im_bench.config import Report, UserError
 from im_bench.report.cells import Cell
 from im_bench.report.comparisons import NOT_AT_HAND, by_cell, compared
 from im_bench.report.formats import to_markdown
+from im_bench.report.pivot import Form, pivot
 from im_bench.report.tables import benchmark_table, category_table
 
 WANTED = Report(baseline="it", reading="corrected")
@@ -213,6 +214,14 @@ def test_a_star_falls_where_there_are_other_columns(tmp_path):
 
     assert star("piqa") == [(pytest.approx(2 / 64), True)]
     assert star("mmlu", "piqa", "winogrande") == [(pytest.approx(6 / 64), False)] * 3
+
+
+def test_a_table_with_fewer_columns_adjusts_over_no_fewer_tests(tmp_path):
+    it, im = [1.0] * 10 + [0.0] * 30, [1.0] * 16 + [0.0] * 24
+    rows = [each for name in ("mmlu", "piqa", "winogrande") for each in pair(tmp_path, name, it=it, im=im)]
+    known = by_cell(compared(rows, tmp_path / "store", WANTED))
+    alone = pivot(rows, Form(("loss",), ("benchmark",), ("piqa",)), name="s", wanted=WANTED, tests=known)
+    assert [each.p for each in alone.lines[1].differences] == [pytest.approx(6 / 64)]
 
 
 def test_points_of_mt_bench_stay_points(tmp_path):

@@ -10,7 +10,7 @@ from by_hand import base, row
 from im_bench.config import Report
 from im_bench.report.formats import to_latex
 from im_bench.report.pivot import Form, pivot
-from im_bench.report.published import printed
+from im_bench.report.published import printed_alone
 from im_bench.report.tables import Difference, benchmark_table, category_table
 
 WANTED = Report(baseline="it", reading="corrected")
@@ -66,7 +66,7 @@ def test_names_that_tex_would_read_as_its_own_compile(pdf):
 
 
 def test_marks_and_the_paper_s_numbers_compile(pdf):
-    cells = printed([])
+    cells = printed_alone(1)
     table = category_table(whole(), name="small", wanted=WANTED, printed=cells)
     log = pdf(table)
     assert "Missing character" not in log

@@ -92,7 +92,7 @@ def test_where_nothing_can_be_is_empty_and_what_is_missing_says_so():
         (Form(("category",), ("benchmark",)), "have benchmark and category; one of the two"),
         (
             Form(("loss",), ("benchmark",), ("glue",)),
-            "--of glue: there is no such column; there are mmlu, piqa",
+            "--of glue: there is no such column; there are knowledge, mean, mmlu, piqa",
         ),
     ],
 )

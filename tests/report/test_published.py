@@ -4,17 +4,17 @@ from pytest import approx
 from im_bench import paper
 from im_bench.config import Report
 from im_bench.report import report
-from im_bench.report.cells import PAPER, cells_of
+from im_bench.report.cells import PAPER
 from im_bench.report.collect import write_ledger
 from im_bench.report.formats import to_markdown
-from im_bench.report.published import printed
+from im_bench.report.published import printed, printed_alone
 from im_bench.report.tables import category_table
 
 WANTED = Report(baseline="it", reading="corrected")
 
 
 def test_the_means_of_table_1_are_those_of_its_categories():
-    computed = {(each.cell.dataset, each.cell.loss): each.entries["mean"].value for each in printed([])}
+    computed = {(each.cell.dataset, each.cell.loss): each.entries["mean"].value for each in printed_alone(1)}
     stated = {
         (each.dataset, each.loss): each.value
         for each in paper.scores()
@@ -43,7 +43,7 @@ def test_the_paper_s_numbers_stand_below_ours_and_differ_among_themselves():
         row("mmlu", 0.6, model="llama2_7b", loss="im"),
         row("mmlu", 0.6, model="llama2_7b", dataset="mine"),
     ]
-    beside = printed(cell for cell, _ in cells_of(ours))
+    beside = printed(ours)
     table = category_table(ours, name="small", wanted=WANTED, printed=beside)
     assert [(each.cell.dataset, each.cell.loss, each.cell.source) for each in table.scored] == [
         *((None, "none", "ours"), (None, "none", PAPER)),
@@ -58,7 +58,7 @@ def test_the_paper_s_numbers_stand_below_ours_and_differ_among_themselves():
 def test_numbers_of_another_model_or_of_a_part_of_a_dataset_stand_beside_none_of_the_paper():
     other = row("mmlu", 0.5, model="llama2_13b")
     part = row("mmlu", 0.5, model="llama2_7b", subset="random_200")
-    assert printed(cell for cell, _ in cells_of([other, part])) == []
+    assert printed([other, part]) == []
 
 
 def test_numbers_of_other_tables_go_by_dataset_and_loss():
@@ -67,6 +67,45 @@ def test_numbers_of_other_tables_go_by_dataset_and_loss():
     assert found["lima", "im_neftune", "alpaca_eval_1"].value == 30.77
     assert found["less_mmlu_chat", "it", "train_output_loss_per_example"].value == 0.07
     assert "no KL" in found["lima", "kl_released_1", "mean"].suspect
+
+
+def test_what_is_known_of_the_paper_s_numbers_is_said_under_them(tmp_path):
+    """Only of the columns that are shown."""
+    report(tmp_path, "main_table", WANTED, published=True)
+    (said,) = [
+        line
+        for line in (tmp_path / "tables/main_table.md").read_text().splitlines()
+        if "that it prints" in line
+    ]
+    assert "TER, an error rate, counts as a gain in Multilinguality and in Mean" in said
+    assert "HumanEval is the better of two temperatures" in said and "GPT-4 judged MT-Bench" in said
+    assert "Tulu V2" not in said and "BLEU" not in said
+
+
+def test_the_paper_s_held_out_losses_stand_beside_none_on_another_set():
+    def columns(heldout):
+        how = {"task": "heldout", "metric": "output_loss_per_example", "reading_note": f"held out: {heldout}"}
+        (its,) = printed([row("losses", 1.5, model="llama2_7b", **how)])
+        return set(its.entries)
+
+    assert "heldout_output_loss_per_example" in columns("tulu_v2_10")
+    other = columns("mine")
+    assert "heldout_output_loss_per_example" not in other and "train_output_loss_per_example" in other
+
+
+def test_a_sweep_s_own_tables_of_the_paper_stand_alone_too(tmp_path):
+    made = report(tmp_path, "kl", Report(baseline="it", reading="corrected", tables=(3, 7)), published=True)
+    tables = {path.name: path.read_text() for path in (tmp_path / "tables").glob("*.md")}
+    assert sorted(tables) == ["kl_table3.md", "kl_table7.md"]
+    assert "In the form of Table 3, whose columns are rows here." in made.table.caption
+    assert (
+        "|  | kl_released_1 | 49.26\u2021 (\u21910.47) | n/a (n/a) | 0.06\u2021 (\u21932.52) |"
+        in tables["kl_table3.md"]
+    )
+    report(tmp_path, "lengths", Report(baseline="it", reading="corrected", tables=(5,)), published=True)
+    table = (tmp_path / "tables/lengths_table5.md").read_text()
+    assert "| lima | any | 1030 | 484.47 |" in table
+    assert "Model: ." not in table and "No differences" not in table
 
 
 def test_several_seeds_of_ours_stand_beside_one_of_the_paper(tmp_path):

@@ -61,7 +61,7 @@ def test_a_table_is_laid_out_as_it_was_asked(say, tmp_path):
             ["small", "--rows", "los"],
             "--rows los: there is no such field; there are model, dataset, subset, seed, ",
         ),
-        (["small", "--of", "mmlu"], "--of mmlu: there is no such column; there are piqa"),
+        (["small", "--of", "mmlu"], "--of mmlu: there is no such column; there are knowledge, mean, piqa"),
         (
             ["small", "report.baseline=imm"],
             "report.baseline=imm: no cell of the sweep has this loss; there are none, ",

@@ -74,6 +74,13 @@ def test_a_missing_baseline_leaves_no_difference_and_is_named():
     assert "No differences on lima: that takes exactly one cell of loss it." in table.caption
 
 
+def test_subsets_and_losses_stand_by_their_numbers_whatever_they_are_called():
+    sizes = table_of([row("mmlu", 0.2, subset=f"random_{size}") for size in (1000, 200)])
+    assert [each.cell.subset for each in sizes.scored] == ["random_200", "random_1000"]
+    versions = table_of([row("mmlu", 0.2, loss=f"plw_v_{version}") for version in ("1.0.2", "1.0.1")])
+    assert [each.cell.loss for each in versions.scored] == ["plw_v_1.0.1", "plw_v_1.0.2"]
+
+
 def test_cells_of_another_seed_are_no_baseline():
     table = table_of([row("mmlu", 0.2, seed=1), row("mmlu", 0.3, loss="im", seed=2)])
     assert difference(table, "mean") is None

@@ -25,25 +25,24 @@ def cell_details(rows: Sequence[Row], folders: Mapping[str, Path]) -> dict[str, 
 
     What a step did not keep, or a row that was ingested has no step for, is None.
     """
-    scored = [_record(folders[key]) for key in sorted({row.step for row in rows}) if key in folders]
-    made = _ancestors(scored, folders)
+    made = _made({row.step for row in rows}, folders)
     training = next((record for record in made if record["identity"]["kind"] == "train"), None)
     base = next((record for record in made if record["identity"]["kind"] == "base"), None)
     folder = folders[training["key"]] if training else None
-    others = [record for record in made if record["identity"]["kind"] not in ("train", "base")]
+    scored = [record for record in made if record["identity"]["kind"] not in ("train", "base")]
     return {
         "config": _config(training, base),
         "labels": _labels(folder),
         "curve": _curve(folder),
-        "cost": _cost(rows, folder, [*scored, *others]),
+        "cost": _cost(rows, folder, scored),
         "scores": [_score(row) for row in rows],
     }
 
 
-def _ancestors(records: Iterable[dict[str, Any]], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The records of all steps that these need, the nearest first, each once."""
+def _made(steps: Iterable[str], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """The records of these steps and of all that they need, the nearest first, each once."""
     found: dict[str, dict[str, Any]] = {}
-    ahead = [key for record in records for key in record["identity"]["needs"]]
+    ahead = sorted(steps)
     for key in ahead:  # it grows on the way
         if key in folders and key not in found:
             found[key] = _record(folders[key])
@@ -100,7 +99,7 @@ def _curve(folder: Path | None) -> list[tuple[int, float]]:
     return [points[round(number * (len(points) - 1) / (POINTS - 1))] for number in range(POINTS)]
 
 
-def _cost(rows: Iterable[Row], folder: Path | None, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _cost(rows: Iterable[Row], folder: Path | None, scored: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Seconds, floating-point operations, and the judges' tokens and dollars; None is unknown."""
     trained = _read(folder, "training.json") or {}
     billed = [row for row in rows if row.judge_prompt_tokens is not None]
@@ -108,7 +107,7 @@ def _cost(rows: Iterable[Row], folder: Path | None, others: Sequence[dict[str, A
     fields = ("steps", "seconds", "tokens", "supervised_tokens", "flops", "device", "processes")
     return {
         **{f"training_{field}": _rounded(trained.get(field)) for field in fields},
-        "scoring_seconds": _rounded(sum(record["made"]["seconds"] for record in others)) if others else None,
+        "scoring_seconds": _rounded(sum(record["made"]["seconds"] for record in scored)) if scored else None,
         "judge_prompt_tokens": sum(row.judge_prompt_tokens or 0 for row in billed) if billed else None,
         "judge_answer_tokens": sum(row.judge_answer_tokens or 0 for row in billed) if billed else None,
         "judge_cost": sum(paid) if paid else None,
