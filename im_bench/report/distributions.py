@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow
 from numpy.typing import NDArray
 from pyarrow import parquet
 
@@ -25,6 +26,7 @@ class ExampleLosses(NamedTuple):
     nll_e: NDArray[np.float64]
     """Sum over the tokens of each example, in nats."""
     tokens_e: NDArray[np.int64]
+    in_training_e: NDArray[np.bool_]
 
     @property
     def loss_e(self) -> NDArray[np.float64]:
@@ -40,40 +42,59 @@ class ExampleLosses(NamedTuple):
 
 Losses = dict[str, dict[str, ExampleLosses]]
 """By set, `train` or `heldout`, and by loss."""
+_OfLoss = tuple[str, str | None, str | None, str]
 
 
 def example_losses(rows: Sequence[Row], store: Path) -> dict[Place, Losses]:
     """By model, dataset and subset; all seeds together. Steps whose files are gone are left out.
 
-    The base model's are with every dataset, for the held-out set is that of all.
+    So are cells that differ in nothing that a figure shows, nor in the seed: nobody knows which is meant. The base
+    model's are with every dataset, for the held-out set is that of all.
     """
-    steps = {
-        (row.model, row.dataset, row.subset, row.loss, row.step) for row in rows if row.benchmark == "losses"
-    }
     folders, found = finished(store), dict[Place, Losses]()
-    bases: dict[str, list[tuple[str, ExampleLosses]]] = {}
-    for model, dataset, subset, loss, step in sorted(steps, key=str):
-        if step in folders and (path := folders[step] / FILE).exists():
-            for name, own in _read(path).items():
-                if dataset is None:
-                    bases.setdefault(model, []).append((name, own))
-                    continue
-                losses = found.setdefault((model, dataset, subset), {}).setdefault(name, {})
-                losses[loss] = _joined(losses[loss], own) if loss in losses else own
+    bases: dict[str, dict[str, ExampleLosses]] = {}
+    for (model, dataset, subset, loss), steps in _steps(rows).items():
+        paths = [folders[step] / FILE for step in steps if step in folders]
+        for name, own in _read(path for path in paths if path.exists()).items():
+            if dataset is None:
+                bases.setdefault(model, {})[name] = own
+            else:
+                found.setdefault((model, dataset, subset), {}).setdefault(name, {})[loss] = own
     for (model, _, _), each in found.items():
-        for name, own in bases.get(model, []):
+        for name, own in bases.get(model, {}).items():
             each.setdefault(name, {})[UNTRAINED] = own
     return found
 
 
-def _read(path: Path) -> dict[str, ExampleLosses]:
-    table = parquet.read_table(path, columns=["set", "output_nll", "output_tokens"]).to_pydict()
-    set_e, nll_e, tokens_e = (np.asarray(table[name]) for name in ("set", "output_nll", "output_tokens"))
+def in_training(losses: Mapping[str, ExampleLosses]) -> float:
+    """Which share of a set stands in the training sets of the models, 0 to 1; the base model has none."""
+    each = [own.in_training_e for loss, own in losses.items() if loss != UNTRAINED]
+    return float(np.concatenate(each).mean()) if each else 0.0
+
+
+def _steps(rows: Sequence[Row]) -> dict[_OfLoss, list[str]]:
+    """Of every model, dataset, subset and loss that has one step for each seed, these."""
+    found: dict[_OfLoss, dict[int, set[str]]] = {}
+    for row in rows:
+        if row.benchmark == "losses":
+            seeds = found.setdefault((row.model, row.dataset, row.subset, row.loss), {})
+            seeds.setdefault(row.seed, set()).add(row.step)
     return {
-        name: ExampleLosses(nll_e[set_e == name], tokens_e[set_e == name])
-        for name in np.unique(set_e).tolist()
+        place: sorted(set.union(*seeds.values()))
+        for place, seeds in sorted(found.items(), key=str)
+        if all(len(steps) == 1 for steps in seeds.values())
     }
 
 
-def _joined(first: ExampleLosses, second: ExampleLosses) -> ExampleLosses:
-    return ExampleLosses(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+def _read(paths: Iterable[Path]) -> dict[str, ExampleLosses]:
+    """By set, the examples of all files."""
+    columns = ["output_nll", "output_tokens", "in_training"]
+    tables = [parquet.read_table(path, columns=["set", *columns]) for path in paths]
+    if not tables:
+        return {}
+    table = pyarrow.concat_tables(tables)
+    set_e = table["set"].to_numpy()
+    return {
+        name: ExampleLosses(*(table[column].to_numpy()[set_e == name] for column in columns))
+        for name in np.unique(set_e).tolist()
+    }

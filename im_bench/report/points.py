@@ -26,21 +26,30 @@ WIN_RATES = ("alpaca_eval_1", "alpaca_eval_2")
 RADAR = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 """The categories of MT-Bench in FastChat's order."""
 LOSS, KL = "output_loss_per_example", "output_kl_per_token"
-ANALYSED = {
-    "train_loss": ("training loss on outputs, mean over examples", (f"train_{LOSS}",), inf),
+NEW = "conversations not in training"
+ANALYSED: dict[str, tuple[dict[str, str], float]] = {
+    "train_loss": ({f"train_{LOSS}": "training loss on outputs, mean over examples"}, inf),
     "heldout_loss": (
-        "held-out loss on outputs, mean over examples",
-        (f"heldout_new_{LOSS}", f"heldout_{LOSS}"),
+        {
+            f"heldout_new_{LOSS}": f"held-out loss on outputs, {NEW}, mean over examples",
+            f"heldout_{LOSS}": "held-out loss on outputs, mean over examples",
+        },
         inf,
     ),
-    "bleu": ("BLEU against training outputs", ("train_bleu_corpus",), 100.0),
+    "bleu": ({"train_bleu_corpus": "corpus BLEU against training outputs"}, 100.0),
     "kl": (
-        "KL to the base model, nats per output token",
-        (f"heldout_new_{KL}", f"heldout_{KL}", f"train_{KL}"),
+        {
+            f"heldout_new_{KL}": f"KL to the base model on held-out {NEW}, nats per output token",
+            f"heldout_{KL}": "KL to the base model on the held-out set, nats per output token",
+            f"train_{KL}": "KL to the base model on the training set, nats per output token",
+        },
         inf,
     ),
 }
-"""Of each finding that is drawn: its label, the columns that it may be of, preferred first, and the most it can be."""
+"""Of each finding that is drawn: the columns that it may be of, preferred first, with their labels; the most it can be.
+
+The base model has no number where some of the held-out set is in training: what is not differs between datasets.
+"""
 
 
 class Quantity(NamedTuple):
@@ -93,16 +102,27 @@ def interval(values: Sequence[float], stderr: float | None) -> float | None:
 
 
 def last_epoch(rows: Sequence[Row]) -> list[Row]:
-    """Without the cells that stand at an earlier epoch than the last, which may be numbered: those are no models."""
+    """Without the cells that stand at an earlier epoch than the last, which may be numbered: those are no models.
+
+    The losses and seeds of a model, dataset and subset share the last epoch: what failed there is not shown earlier.
+    """
     unnumbered = {_training(row) for row in rows if row.epoch is None}
-    last = max((row.epoch or 0 for row in rows), default=0)
+    last: dict[tuple[str, str | None, str | None], int] = {}
+    for row in rows:
+        last[_place(row)] = max(last.get(_place(row), 0), row.epoch or 0)
     return [
-        row for row in rows if row.epoch is None or (row.epoch == last and _training(row) not in unnumbered)
+        row
+        for row in rows
+        if row.epoch is None or (row.epoch == last[_place(row)] and _training(row) not in unnumbered)
     ]
 
 
+def _place(row: Row) -> tuple[str, str | None, str | None]:
+    return row.model, row.dataset, row.subset
+
+
 def _training(row: Row) -> tuple[str, str | None, str | None, str, int]:
-    return row.model, row.dataset, row.subset, row.loss, row.seed
+    return (*_place(row), row.loss, row.seed)
 
 
 def quantities(rows: Sequence[Row], reading: Reading) -> dict[str, Quantity]:
@@ -118,9 +138,9 @@ def quantities(rows: Sequence[Row], reading: Reading) -> dict[str, Quantity]:
             label = f"characters of an answer to {heading}"
             found["length"] = Quantity(label, _of_task(f"{judged}_length"), most=inf)
     analyses = {each.column.id: each.entry for each in measures.of_analyses(rows)}
-    for name, (label, columns, most) in ANALYSED.items():
-        if column := next((each for each in columns if each in analyses), None):
-            found[name] = Quantity(label, analyses[column], most=most)
+    for name, (labels, most) in ANALYSED.items():
+        if column := next((each for each in labels if each in analyses), None):
+            found[name] = Quantity(labels[column], analyses[column], most=most)
     return found
 
 

@@ -56,9 +56,11 @@ def trend_points(rows: Sequence[Row], baseline: str, store: Path) -> list[TrendP
     """
     kept = Kept(store)
     benchmark = next((name for name in WIN_RATES if any(row.benchmark == name for row in rows)), None)
-    headlines = last_epoch(
-        [row for row in rows if row.benchmark == row.task == benchmark and row.examples and row.ratio]
-    )
+    headlines = [
+        row
+        for row in last_epoch(rows)
+        if row.benchmark == row.task == benchmark and row.examples and row.ratio
+    ]
     base: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in headlines:
         if row.loss == baseline:

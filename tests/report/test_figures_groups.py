@@ -94,6 +94,29 @@ def test_subsets_stand_in_the_order_of_their_size():
     assert figure.axes[0].get_title(loc="left") == "tulu"
 
 
+def test_datasets_of_one_subset_each_stand_in_one_band_by_size():
+    rows = [
+        each
+        for dataset, size in (("tulu_v2", 500), ("tulu_v2_10", 50), ("tulu_v2_50", 250))
+        for each in judged(20.0, dataset=dataset, examples=size)
+    ]
+    figure = subsets_figure(series(rows, "length", "win_rate"))
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "tulu_v2_10 (50)",
+        "tulu_v2_50 (250)",
+        "tulu_v2 (500)",
+    ]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["toy", ""]
+
+
+def test_a_cell_that_failed_stands_in_the_row_of_its_set():
+    """Though nobody knows how much it would have been trained on."""
+    rows = [*judged(20.0, subset="random_50", examples=50), *judged(20.0, examples=90)]
+    failed = judged(None, subset="random_50", examples=None, loss="im")
+    figure = subsets_figure(series([*rows, *failed], "win_rate"))
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["random_50 (50)", "full (90)"]
+
+
 def test_what_is_said_over_a_point_names_dataset_and_loss():
     image = svg("small", lambda: models_figure(series(judged(20.0), "win_rate")))
     assert "<title>lima, full, it: 20.00 (95% 16.08 to 23.92)</title>" in image

@@ -10,8 +10,8 @@ from im_bench.report.figures import stroke, svg
 from im_bench.report.figures.losses import loss_figure
 
 
-def losses(nll, tokens):
-    return ExampleLosses(np.array(nll, float), np.array(tokens))
+def losses(nll, tokens, known=False):
+    return ExampleLosses(np.array(nll, float), np.array(tokens), np.broadcast_to(known, len(nll)))
 
 
 SHORT_AND_LONG = losses([2.0, 9.0], [1, 9])
@@ -22,7 +22,13 @@ def step(store, key, sets):
     folder.mkdir(parents=True)
     (folder / "step.json").write_text("{}")
     rows = [
-        {"set": name, "example": f"{number}", "output_nll": nll, "output_tokens": tokens}
+        {
+            "set": name,
+            "example": f"{number}",
+            "output_nll": nll,
+            "output_tokens": tokens,
+            "in_training": name == "train",
+        }
         for name, examples in sets.items()
         for number, (nll, tokens) in enumerate(examples)
     ]
@@ -55,6 +61,15 @@ def test_training_is_left_and_held_out_right_and_the_legend_has_both_means():
         "it: 1.500 per example, 1.100 per token",
         "im: 0.750 per example, 0.667 per token",
     ]
+
+
+def test_a_held_out_set_says_how_much_of_it_is_in_training():
+    """The base model, which was trained on nothing, says nothing of that."""
+    trained, untrained = losses([1.0] * 40, [1] * 40, [True] * 12 + [False] * 28), losses([1.0], [1])
+    sets = {"train": {"it": SHORT_AND_LONG}, "heldout": {"it": trained, "im": trained, "none": untrained}}
+    left, right = (axes.get_legend().get_title().get_text() for axes in loss_figure({"lima": sets}).axes)
+    assert left == "lima, training set"
+    assert " ".join(right.split()) == "lima, held-out set (30% of it also in training)"
 
 
 def test_both_means_stand_where_they_are():
@@ -114,6 +129,37 @@ def test_the_base_model_s_held_out_losses_are_with_every_dataset(tmp_path):
         [analysed("aaaa0000"), analysed("bbbb0000", dataset="tydiqa"), untrained], tmp_path
     )
     assert [sets["heldout"]["none"].nll_e.tolist() for sets in found.values()] == [[5.0], [5.0]]
+
+
+def test_what_stands_in_training_is_read(tmp_path):
+    step(tmp_path, "aaaa0000", {"train": [(2.0, 1)], "heldout": [(3.0, 1)]})
+    (sets,) = example_losses([analysed("aaaa0000")], tmp_path).values()
+    assert (sets["train"]["it"].in_training_e.tolist(), sets["heldout"]["it"].in_training_e.tolist()) == (
+        [True],
+        [False],
+    )
+
+
+def test_cells_that_differ_in_more_than_the_seed_are_not_joined(tmp_path):
+    """As of two learning rates; the other loss stays."""
+    keys = ("aaaa0000", "bbbb0000", "cccc0000")
+    for key in keys:
+        step(tmp_path, key, {"train": [(2.0, 1)]})
+    rows = [analysed(keys[0], cell="slow"), analysed(keys[1], cell="fast"), analysed(keys[2], loss="im")]
+    (sets,) = example_losses(rows, tmp_path).values()
+    assert set(sets["train"]) == {"im"}
+
+
+def test_of_two_base_models_of_one_name_neither_is_shown(tmp_path):
+    step(tmp_path, "aaaa0000", {"train": [(2.0, 1)], "heldout": [(2.0, 1)]})
+    rows = [analysed("aaaa0000")]
+    for key in ("bbbb0000", "cccc0000"):
+        step(tmp_path, key, {"heldout": [(5.0, 1)]})
+        rows.append(
+            base("losses", 5.0, task="heldout", metric="output_loss_per_token", step=key, cell=f"none-{key}")
+        )
+    (sets,) = example_losses(rows, tmp_path).values()
+    assert set(sets["heldout"]) == {"it"}
 
 
 def test_a_step_whose_file_is_gone_is_left_out(tmp_path):

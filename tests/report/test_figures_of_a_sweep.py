@@ -4,6 +4,8 @@ import pandas
 import pytest
 from by_hand import base, row
 
+from im_bench.composing import SWEEPS, sweep_runs
+from im_bench.config import Run
 from im_bench.report.figures import svg
 from im_bench.report.figures.which import figures_of
 
@@ -27,6 +29,15 @@ def both(**place):
 def analysed(**place):
     loss = row("losses", 1.0, task="train", metric="output_loss_per_token", **place)
     return [loss, row("memorisation", 50.0, task="train", metric="bleu_corpus", **place)]
+
+
+def keep_losses(store, key):
+    """What a step keeps of two conversations."""
+    folder = store / "analysis" / f"lima-{key}"
+    folder.mkdir(parents=True)
+    (folder / "step.json").write_text("{}")
+    examples = {"set": "train", "output_nll": [2.0, 9.0], "output_tokens": [1, 9], "in_training": True}
+    pandas.DataFrame(examples).to_parquet(folder / "losses.parquet")
 
 
 def test_one_dataset_under_two_losses_has_none_but_the_differences(tmp_path):
@@ -63,14 +74,67 @@ def test_scores_by_category_have_a_radar(tmp_path):
 
 def test_losses_of_single_examples_are_drawn_where_their_files_are(tmp_path):
     rows = analysed(step="aaaa0000")
-    folder = tmp_path / "analysis" / "lima-aaaa0000"
-    folder.mkdir(parents=True)
-    (folder / "step.json").write_text("{}")
-    examples = {"set": ["train", "train"], "output_nll": [2.0, 9.0], "output_tokens": [1, 9]}
-    pandas.DataFrame(examples).to_parquet(folder / "losses.parquet")
+    keep_losses(tmp_path, "aaaa0000")
     found = figures_of(rows, sweep="small", baseline="it", reading="corrected", store=tmp_path)
     assert set(found) == {"small_analyses", "small_losses"}
     assert "it: 1.500 per example, 1.100 per token" in svg("small_losses", found["small_losses"])
+
+
+def test_several_datasets_have_figure_6_too(tmp_path):
+    """Where there are win rates; as the paper's, whose subsets of Tulu V2 are files of their own."""
+    rows = [*both(dataset="tulu_v2_10", examples=50), *both(dataset="tulu_v2", examples=500)]
+    assert "small_subsets" in names(rows, tmp_path)
+    assert "small_subsets" not in names([each for each in rows if each.category != "judged"], tmp_path)
+
+
+def scored(run: Run, number: int):
+    """What a ledger has of a cell of a sweep file, of the benchmarks and analyses that the figures are of."""
+    trains = run.loss.trains
+    place = {
+        "model": run.model.name,
+        "dataset": run.dataset.name if trains else None,
+        "subset": run.subset.label if trains else None,
+        "loss": run.loss.name,
+        "seed": run.seed,
+        "epoch": run.epoch if trains else None,
+        "examples": run.subset.size or 1000 + len(run.dataset.name) if trains else None,
+        "ratio": run.subset.target or 1 / len(run.dataset.name) if trains else None,
+        "step": f"{number:08x}" if trains else run.model.name,
+    }
+    found = [row("piqa", 0.5, **place)] if "piqa" in run.benchmark else []
+    if "alpaca_eval_1" in run.benchmark:
+        found.append(row("alpaca_eval_1", 20.0, **place))
+        found.append(row("alpaca_eval_1", 90.0, task="alpaca_eval_1_length", metric="avg_length", **place))
+    if "losses" in run.analyses:
+        found.append(row("losses", 1.0, task="train", metric="output_loss_per_token", **place))
+    if "memorisation" in run.analyses:
+        found.append(row("memorisation", 50.0, task="train", metric="bleu_corpus", **place))
+    return found
+
+
+JUDGE = ["judge=openai", "judge.model=judge-1"]
+CLAIMS = {
+    "length_ratio": {"trend"},
+    "data_size": {"trend"},
+    "overfitting": {"losses", "analyses"},
+    "epochs": {"epochs", "epochs_win_rate", "epochs_length"},
+    "models": {"models"},
+    "tulu": {"subsets"},
+}
+"""The figures that a sweep file, and docs/sweeps.md, say they are of: 2, 3 with 8 and 9, 4 with 10 and 11, 5, 6."""
+ONE_DATASET = dict.fromkeys(("epochs", "models"), ["dataset=lima"])
+"""Of the sweeps that have many cells, which take seconds to compose."""
+
+
+@pytest.mark.parametrize("twin", ["", "toy_"])
+@pytest.mark.parametrize("sweep", CLAIMS)
+def test_a_sweep_file_makes_the_figures_that_it_says(sweep, twin, tmp_path):
+    runs = sweep_runs(f"{twin}{sweep}", SWEEPS, [] if twin else [*JUDGE, *ONE_DATASET.get(sweep, [])])
+    # The base model is one cell, whichever dataset asks for it.
+    rows = list(dict.fromkeys(each for number, run in enumerate(runs) for each in scored(run, number)))
+    for step in {each.step for each in rows if each.benchmark == "losses"}:
+        keep_losses(tmp_path, step)
+    assert {f"small_{figure}" for figure in CLAIMS[sweep]} <= names(rows, tmp_path)
 
 
 @pytest.mark.parametrize("value", [20.0, None])

@@ -98,6 +98,36 @@ def test_what_training_does_not_hold_is_preferred_among_the_held_out():
     assert of([loss("heldout", 1.0), loss("heldout_new", 5.0), none], "heldout_loss")[0].value == 1.0
 
 
+def test_a_label_says_which_conversations_a_finding_is_of():
+    def label(name, *tasks, metric, overlap=0.1):
+        rows = [row("losses", 1.0, task=task, metric=metric) for task in tasks]
+        rows.append(row("losses", overlap, task="heldout", metric="overlap"))
+        return quantities(rows, "corrected")[name].label
+
+    loss, kl = "output_loss_per_example", "output_kl_per_token"
+    both = ("heldout", "heldout_new")
+    new = "held-out loss on outputs, conversations not in training, mean over examples"
+    assert label("heldout_loss", *both, metric=loss) == new
+    assert (
+        label("heldout_loss", *both, metric=loss, overlap=0.0)
+        == "held-out loss on outputs, mean over examples"
+    )
+    assert "on held-out conversations not in training" in label("kl", *both, metric=kl)
+    assert "on the held-out set" in label("kl", *both, "train", metric=kl, overlap=0.0)
+    assert "on the training set" in label("kl", "train", metric=kl)
+
+
+def test_the_base_model_has_no_loss_on_what_is_not_in_a_training_set():
+    loss = "output_loss_per_example"
+    rows = [
+        row("losses", 1.5, task="heldout_new", metric=loss),
+        row("losses", 1.0, task="heldout", metric=loss),
+        row("losses", 0.1, task="heldout", metric="overlap"),
+        base("losses", 3.0, task="heldout", metric=loss),
+    ]
+    assert [(point.loss, point.value) for point in of(rows, "heldout_loss")] == [("none", None), ("it", 1.5)]
+
+
 def test_only_what_was_asked_can_be_drawn():
     assert list(quantities([row("mmlu", 0.5)], "corrected")) == ["mean"]
     assert list(quantities([row("memorisation", 50.0, task="train", metric="bleu_corpus")], "corrected")) == [
@@ -114,6 +144,26 @@ def test_a_radar_has_the_categories_in_order_and_neither_turns_nor_the_whole():
 def test_earlier_epochs_are_left_out_where_the_last_is_meant():
     rows = [base("mmlu", 0.1), *(row("mmlu", 0.5, epoch=epoch) for epoch in (1, 2, 3))]
     assert [each.epoch for each in last_epoch(rows)] == [None, 3]
+
+
+def test_a_dataset_of_fewer_epochs_keeps_its_last():
+    rows = [row("mmlu", 0.5, epoch=epoch, dataset="lima") for epoch in (1, 2)]
+    rows += [row("mmlu", 0.5, epoch=epoch, dataset="tydiqa") for epoch in (1, 2, 3)]
+    rows += [row("mmlu", 0.5, epoch=1, dataset="tydiqa", subset="random_50")]
+    assert [(each.dataset, each.subset, each.epoch) for each in last_epoch(rows)] == [
+        ("lima", "full", 2),
+        ("tydiqa", "full", 3),
+        ("tydiqa", "random_50", 1),
+    ]
+
+
+def test_a_loss_or_a_seed_that_is_not_there_at_the_last_epoch_is_not_shown_at_an_earlier():
+    rows = [
+        *(row("mmlu", 0.5, epoch=epoch) for epoch in (1, 2)),
+        row("mmlu", 0.5, loss="im", epoch=1),
+        row("mmlu", 0.5, seed=1, epoch=1),
+    ]
+    assert [(each.loss, each.seed, each.epoch) for each in last_epoch(rows)] == [("it", 0, 2)]
 
 
 def test_one_value_without_an_error_has_no_interval():

@@ -11,6 +11,7 @@ from scipy.stats import linregress, t
 
 from im_bench.analysis.trends import fit
 from im_bench.report import trends
+from im_bench.report.figures import svg
 from im_bench.report.figures.trends import trend_figure
 from im_bench.report.trends import TrendPoint, axes, line_interval
 
@@ -94,6 +95,25 @@ def test_a_cell_that_failed_is_left_out():
     assert len(trend_points([*RATIOS, failed], "it")) == 2
 
 
+def test_datasets_of_different_numbers_of_epochs_are_compared_at_their_last():
+    def at(epoch, rows):
+        return [replace(each, epoch=epoch) for each in rows]
+
+    rows = [
+        *at(1, cell("full", 9, 1.0, 10.0, 11.0, "lima")),
+        *at(2, cell("full", 9, 1.0, 10.0, 12.0, "lima")),
+        *at(1, cell("full", 9, 2.0, 10.0, 13.0, "dolly")),
+    ]
+    found = trend_points(rows, "it")
+    assert [(point.dataset, point.gain) for point in found] == [
+        ("lima", pytest.approx(20)),
+        ("dolly", pytest.approx(30)),
+    ]
+    failed = [replace(each, value=None, examples=None, ratio=None) for each in rows[2:4] if each.loss == "im"]
+    rows = [each for each in rows if (each.dataset, each.loss, each.epoch) != ("lima", "im", 2)]
+    assert [point.dataset for point in trend_points([*rows, *failed], "it")] == ["dolly"]
+
+
 def test_the_first_alpaca_eval_is_the_figure_s_and_the_second_stands_in():
     second = [row("alpaca_eval_2", value, loss=loss) for loss, value in (("it", 2.0), ("im", 3.0))]
     assert [point.gain for point in trend_points([*second, *cell("full", 1030, 0.1, 10.0, 11.0)], "it")] == [
@@ -161,6 +181,34 @@ def test_two_losses_stand_side_by_side_with_a_law_each():
     assert [each.split(":")[0] for each in legend(panel)] == ["im", "plw", "band"]
     at = [container.lines[0].get_xdata()[0] for container in panel.containers]
     assert len(set(at)) == 8
+
+
+FOUR = ((1.0, 11.0, 30.0), (2.0, 12.0, 20.0), (4.0, 14.0, 15.0), (8.0, 15.0, 11.0))
+"""A ratio, and the win rates of im under two models."""
+TWO_MODELS = [
+    replace(each, model=model)
+    for ratio, *ims in FOUR
+    for model, im in zip(("llama", "opt"), ims, strict=True)
+    for each in cell(f"ratio_{ratio:g}", 9, ratio, 10.0, im)
+]
+
+
+def test_each_model_has_panels_and_a_law_of_its_own():
+    """One law through the points of both would be of neither."""
+    llama, opt = trend_figure(trend_points(TWO_MODELS, "it"), ["ratio"], "it").axes
+    assert [each.get_legend().get_title().get_text() for each in (llama, opt)] == ["llama", "opt"]
+    for panel, rank in ((llama, 0), (opt, 1)):
+        law = fit([ratio for ratio, *_ in FOUR], [100 * (ims[rank] / 10 - 1) for _, *ims in FOUR])
+        assert f"{law.slope:.1f} ln x {law.intercept:+.1f}" in legend(panel)[0]
+        assert "4 points" in legend(panel)[0]
+
+
+def test_the_model_is_named_over_a_point_where_there_are_several():
+    def image(rows):
+        return svg("small", lambda: trend_figure(trend_points(rows, "it"), ["ratio"], "it"))
+
+    assert "<title>llama, tulu_v2, ratio_1, im: +10.00 %</title>" in image(TWO_MODELS)
+    assert "<title>tulu_v2, ratio_1, im: +10.00 %</title>" in image(TWO_MODELS[:2] + TWO_MODELS[4:6])
 
 
 def test_points_stand_at_the_achieved_ratio_on_a_logarithmic_axis():

@@ -56,17 +56,28 @@ def models_figure(series: Mapping[str, Sequence[Point]]) -> Figure:
 
 
 def subsets_figure(series: Mapping[str, Sequence[Point]]) -> Figure:
-    """A band of panels for each dataset and model, a panel for each measure, in it a row for each subset, by size."""
-    several = len({point.model for point in _trained(series)}) > 1
+    """A band of panels for each dataset and model, a panel for each measure, in it a row for each subset, by size.
+
+    Datasets of one subset each are the rows of one band, as those of the paper's Figure 6.
+    """
+    trained = _trained(series)
+    several = len({point.model for point in trained}) > 1
+    sets = {(point.dataset, point.subset) for point in trained}
+    alone = len({dataset for dataset, _ in sets}) == len(sets)
+    sizes = {(point.dataset, point.subset): point.examples for point in trained if point.examples}
 
     def band(point: Point) -> str:
+        if alone:
+            return point.model
         return f"{point.dataset}, {point.model}" if several else f"{point.dataset}"
 
     def row(point: Point) -> str:
-        return f"{point.subset} ({point.examples:,})" if point.examples else f"{point.subset}"
+        name, size = point.dataset if alone else point.subset, sizes.get((point.dataset, point.subset))
+        return f"{name} ({size:,})" if size else f"{name}"
 
     by_size = {
-        label: sorted(points, key=lambda point: point.examples or 0) for label, points in series.items()
+        label: sorted(points, key=lambda point: sizes.get((point.dataset, point.subset), 0))
+        for label, points in series.items()
     }
     return _figure(by_size, band, row)
 

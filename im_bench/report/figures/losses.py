@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from im_bench.report.distributions import UNTRAINED, ExampleLosses, Losses
+from im_bench.analysis.measures import HELDOUT, TRAIN
+from im_bench.report.distributions import UNTRAINED, ExampleLosses, Losses, in_training
 from im_bench.report.figures import GREY, hover, look, ranks, stroke
 from im_bench.report.figures.panels import BASE, BASE_STROKE, nothing, sheet, wrapped
 
@@ -20,7 +21,7 @@ BINS = 40
 WIDTH, HEIGHT = 3.3, 2.0
 SHOWN = 99.0
 """Percent of the examples that the axis reaches; the others are in its last bin."""
-SETS = {"train": "training set", "heldout": "held-out set"}
+SETS = {TRAIN: "training set", HELDOUT: "held-out set"}
 
 
 def loss_figure(datasets: Mapping[str, Losses]) -> Figure:
@@ -40,7 +41,8 @@ def loss_figure(datasets: Mapping[str, Losses]) -> Figure:
     grid = figure.subplots(len(rows), len(SETS), squeeze=False)
     for line, (title, losses) in zip(grid, rows.items(), strict=True):
         for axes, name in zip(line, SETS, strict=True):
-            _panel(axes, losses.get(name, {}), rank, f"{title}, {SETS[name]}")
+            own = losses.get(name, {})
+            _panel(axes, own, rank, f"{title}, {_set(name, own)}")
         line[0].set_ylabel("examples")
     figure.supxlabel(
         "mean loss over the output tokens of an example, nats\n"
@@ -88,6 +90,12 @@ def _panel(
         handlelength=2.4,
         borderpad=0.1,
     )
+
+
+def _set(name: str, losses: Mapping[str, ExampleLosses]) -> str:
+    """What a set is called, and how much of it is no test of what was learnt."""
+    known = in_training(losses) if name == HELDOUT else 0.0
+    return f"{SETS[name]} ({100 * known:.3g}% of it also in training)" if known else SETS[name]
 
 
 def _style(loss: str, rank: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -29,17 +29,27 @@ FEWEST = 4
 
 
 def trend_figure(points: Sequence[TrendPoint], axes: Sequence[str], baseline: str) -> Figure:
-    """One panel for each of `axes`; bars are 95 %, a band that of the fitted line. Missing gains are named."""
+    """A row of panels for each model, one for each of `axes`; bars are 95 %, a band that of the fitted line.
+
+    A fit is of one model and loss. Missing gains are named.
+    """
     losses = list(dict.fromkeys(point.loss for point in points))
-    figure = sheet((WIDTH * len(axes) + 0.4, HEIGHT + 0.17 * (len(losses) + 1)))
-    panels = figure.subplots(1, len(axes), squeeze=False, sharey=True)[0]
-    for panel, axis in zip(panels, axes, strict=True):
-        _panel(panel, points, axis, losses)
-    panels[0].set_ylabel(wrapped(f'relative AlpacaEval gain over "{baseline}", %', HEIGHT))
+    models = list(dict.fromkeys(point.model for point in points))
+    figure = sheet((WIDTH * len(axes) + 0.4, (HEIGHT + 0.17 * (len(losses) + 2)) * len(models)))
+    grid = figure.subplots(len(models), len(axes), squeeze=False, sharex="col", sharey=True)
+    for line, model in zip(grid, models, strict=True):
+        own = [point for point in points if point.model == model]
+        for panel, axis in zip(line, axes, strict=True):
+            _panel(panel, own, axis, losses, model if len(models) > 1 else "")
+        line[0].set_ylabel(wrapped(f'relative AlpacaEval gain over "{baseline}", %', HEIGHT))
+    for panel, axis in zip(grid[-1], axes, strict=True):
+        panel.set_xlabel(LABELS[axis])
+        panel.set_xticks(_apart(sorted({round(_at(point, axis), 2) for point in points})))
     return figure
 
 
-def _panel(axes: Axes, points: Sequence[TrendPoint], axis: str, losses: Sequence[str]) -> None:
+def _panel(axes: Axes, points: Sequence[TrendPoint], axis: str, losses: Sequence[str], model: str) -> None:
+    """The points of one model, whose name is empty where it is the only one."""
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     rank = ranks(losses)
     shift = shifts(losses, DODGE * (len(losses) > 1))
@@ -50,20 +60,18 @@ def _panel(axes: Axes, points: Sequence[TrendPoint], axis: str, losses: Sequence
     handles: list[Artist] = []
     for loss, own in known.items():
         for point in own:
-            _dot(axes, point, _at(point, axis) * exp(shift[loss]), rank[loss])
+            _dot(axes, point, _at(point, axis) * exp(shift[loss]), rank[loss], model)
         handles.append(_trend(axes, laws[loss], loss, rank[loss]))
     if any(laws.values()):
         handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="band: 95% interval of the line"))
     axes.set_xscale("log")
-    axes.set_xlabel(LABELS[axis])
-    axes.set_xticks(_apart(sorted({round(_at(point, axis), 2) for point in points})))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     missing = [f"{point.loss} at {_at(point, axis):g}" for point in points if point.gain is None]
-    note = wrapped(f"n/a: {', '.join(missing)}", WIDTH, 7) if missing else None
+    said = model, f"n/a: {', '.join(missing)}" if missing else ""
     axes.legend(
         handles=handles,
-        title=note,
+        title="\n".join(wrapped(each, WIDTH, 7) for each in said if each),
         title_fontsize=7,
         fontsize=7,
         alignment="left",
@@ -74,19 +82,20 @@ def _panel(axes: Axes, points: Sequence[TrendPoint], axis: str, losses: Sequence
     )
 
 
-def _dot(axes: Axes, point: TrendPoint, x: float, rank: int) -> None:
+def _dot(axes: Axes, point: TrendPoint, x: float, rank: int, model: str) -> None:
     assert point.gain is not None
     bars = None
     if point.low is not None and point.high is not None:
         bars = [[point.gain - point.low], [point.high - point.gain]]
-    place = point.dataset if point.subset == "full" else f"{point.dataset}, {point.subset}"
+    parts = model, point.dataset, point.subset if point.subset != "full" else ""
+    place = ", ".join(part for part in parts if part)
     seeds = f", {point.seeds} seeds" if point.seeds > 1 else ""
     text = f"{place}, {point.loss}: {numbers(point.gain, point.low, point.high, seeds, sign='+')} %"
     dot(axes, x, point.gain, rank, text, yerr=bars, elinewidth=0.7)
 
 
 def _law(points: Sequence[TrendPoint], axis: str) -> Fit | None:
-    """The fit through the points of one loss; None of too few."""
+    """The fit through the points of one model and loss; None of too few."""
     x = [_at(point, axis) for point in points]
     if len(x) < FEWEST or len(set(x)) == 1:
         return None

@@ -59,7 +59,7 @@ def _over_epochs(rows: Sequence[Row], reading: Reading) -> Figures:
 
 
 def _at_the_end(rows: Sequence[Row], reading: Reading) -> Figures:
-    """What several models, several subsets of a dataset, or analyses show of the last epoch."""
+    """What several models, several datasets or subsets, or analyses show of the last epoch."""
     series = _series(rows, reading)
     scores, judged, analysed = (
         _of(series, ("mean", "win_rate")),
@@ -70,7 +70,7 @@ def _at_the_end(rows: Sequence[Row], reading: Reading) -> Figures:
     found: Figures = {}
     if scores and len({row.model for row in trained}) > 1:
         found["models"] = partial(models_figure, scores)
-    if judged and len({(row.dataset, row.subset) for row in trained}) > len({row.dataset for row in trained}):
+    if judged and len({(row.dataset, row.subset) for row in trained}) > 1:
         found["subsets"] = partial(subsets_figure, judged)
     if analysed and trained:
         found["analyses"] = partial(models_figure, analysed)
