@@ -69,7 +69,7 @@ def tested_how(adjusted: Sequence[float | None], shared: Sequence[str], wanted: 
 OF_THE_PAPER: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset((*(each.id for each in CATEGORIES), MEAN.id)),
-        "means over categories are computed from these, which are of all 18 NLP benchmarks",
+        "means are of all 18 NLP benchmarks, and computed from the categories where these are printed",
     ),
     (
         frozenset(("multilingual", MEAN.id)),

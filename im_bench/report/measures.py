@@ -75,8 +75,8 @@ def by_category(rows: Sequence[Row], reading: Reading) -> list[Measure]:
 
 def unasked() -> list[Measure]:
     """The columns that the paper may have a number in, where none of our rows fill them."""
-    judged = [benchmark_column(name) for name in TABLE_1[-3:]]
-    columns = (*CATEGORIES, MEAN, *judged, *ANALYSES)
+    known = {column.id: column for column in (*CATEGORIES, MEAN, *ANALYSES)}
+    columns = (known.get(name) or benchmark_column(name) for name in dict.fromkeys((*TABLE_1, *known)))
     return [Measure(column, lambda own: MISSING, "categories") for column in columns]
 
 
