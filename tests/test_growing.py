@@ -197,6 +197,7 @@ def test_of_two_sweeps_one_of_which_is_killed_the_other_does_its_step(
     train = step_of(cells(given, tmp_path, *long), "train")
     first = process(*command, start_new_session=True)
     wait_until(lambda: optimiser_steps(tmp_path) >= 3, first)
+    os.killpg(first.pid, signal.SIGSTOP)  # lest it be done before the other has begun
     second = subprocess.Popen(
         [sys.executable, "-m", "im_bench", *command],
         stderr=subprocess.PIPE,
