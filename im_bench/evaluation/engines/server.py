@@ -106,9 +106,10 @@ class Model(Asking, LocalCompletionsAPI):
         try:
             return ask(*arguments, **options)
         except (ClientError, TimeoutError, OSError) as error:
-            if getattr(error, "status", None) in (400, 401, 403, 404, 413, 422):
+            status = getattr(error, "status", None)
+            if status in (400, 401, 403, 404, 413, 422):
                 raise UserError(
-                    f"{self._where()}: it refuses a request (status {error.status}); its own log says why"  # type: ignore[union-attr]  # looked at above
+                    f"{self._where()}: it refuses a request (status {status}); its own log says why"
                 ) from error
             raise UserError(
                 f"{self._where()}: {_sentence(error)}, {self._spec.retries} times; what was answered is kept, and "
