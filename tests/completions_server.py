@@ -20,7 +20,7 @@ class CompletionsServer(ThreadingHTTPServer):
         tokenizer: its folder; None for the model's.
         name: of the model; None for its folder, as vLLM names it.
         max_model_len: None for what the model holds.
-        faults: gets the number of a completion request, from 0, and gives "500", "429", "drop" for no answer,
+        faults: gets the number of a completion request, from 0, and gives "500", "429", "403", "drop" for no answer,
             "half" for one that breaks off, or None.
     """
 
@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.keys.add(self.headers["Authorization"])
         if fault == "drop":
             return None
-        if fault in ("500", "429"):
+        if fault in ("500", "429", "403"):
             return self.refuse(int(fault), "A fault, as was asked.")
         try:
             return self.send(200, self.server.completion(UNSAID | body), half=fault == "half")

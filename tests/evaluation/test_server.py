@@ -179,6 +179,13 @@ def test_faults_are_retried_and_change_no_score(checkpoint, hub, tmp_path):
     assert column(tmp_path / "whole", "prediction") == column(tmp_path / "faulty", "prediction")
 
 
+def test_a_server_that_refuses_a_request_is_told_with_its_status(checkpoint, hub, tmp_path):
+    with CompletionsServer(checkpoint.weights, faults=lambda number: "403") as server:
+        engine = open_engine(checkpoint, spec(server, concurrency=1, retries=2), RUNTIME)
+        with pytest.raises(UserError, match=r"it refuses a request \(status 403\); its own log says why"):
+            scored(tmp_path / "out", engine, hub, "piqa")
+
+
 def test_a_server_that_dies_fails_that_benchmark_and_what_it_said_is_kept(checkpoint, hub, tmp_path):
     with CompletionsServer(
         checkpoint.weights, faults=lambda number: "drop" if number >= 5 else None
